@@ -1,0 +1,23 @@
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import fastify from 'fastify'
+import { Kysely } from 'kysely'
+import { defineConfig } from 'kysely-ctl'
+import { createMigrator, migrationDialect } from './src/database/migrator.ts'
+import env from './src/plugins/env.ts'
+
+// Where `npm run dev` put the servers that it started. kysely-ctl has read .env by now; a variable that is set stays.
+const developmentServers = path.join(import.meta.dirname, '.local/dev.env')
+if (!process.env['POSTGRES_HOST'] && existsSync(developmentServers)) process.loadEnvFile(developmentServers)
+
+const app = fastify()
+await app.register(env)
+
+export default defineConfig({
+  kysely: new Kysely({ dialect: migrationDialect(app.config) }),
+  migrations: {
+    migrator: (db) => createMigrator(db),
+    getMigrationPrefix: () => `${new Date().toISOString().replace(/\D/g, '').slice(0, 14)}_`,
+  },
+  seeds: { seedFolder: 'seeds' },
+})

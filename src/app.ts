@@ -1,0 +1,24 @@
+import fp from 'fastify-plugin'
+import database from './plugins/database.ts'
+import env from './plugins/env.ts'
+import errors from './plugins/errors.ts'
+import health from './plugins/health.ts'
+import lifecycle from './plugins/lifecycle.ts'
+import migrations from './plugins/migrations.ts'
+import redis from './plugins/redis.ts'
+import healthRoutes from './routes/health.ts'
+
+/** The data flow, in order: each plugin may rely on all before it, and closing runs backwards. */
+export default fp<{ env?: NodeJS.ProcessEnv }>(
+  async function app(fastify, options) {
+    await fastify.register(env, options)
+    await fastify.register(lifecycle)
+    await fastify.register(errors)
+    await fastify.register(health)
+    await fastify.register(database)
+    await fastify.register(redis)
+    await fastify.register(migrations)
+    await fastify.register(healthRoutes)
+  },
+  { name: 'app', fastify: '5.x' },
+)

@@ -1,0 +1,166 @@
+import { readFileSync } from 'node:fs'
+import { type Static, type TSchemaOptions, Type } from 'typebox'
+
+const text = (description: string, options: TSchemaOptions = {}) =>
+  Type.Optional(Type.String({ description, ...options }))
+const integer = (fallback: number, minimum: number, maximum: number, description: string) =>
+  Type.Integer({ default: fallback, minimum, maximum, description })
+const choice = <T extends string>(fallback: T, values: T[], description: string) =>
+  Type.Enum(values, { type: 'string', default: fallback, description })
+
+/** A day. Node's timers overflow above 2^31 ms, and no timeout of a service is this long. */
+const DAY_MS = 86_400_000
+const POSTGRES_URL = { pattern: '^postgres(ql)?://' }
+const REDIS_URL = { pattern: '^rediss?://' }
+
+/** Every setting of the service. The type, `.env.example` and the README's table are derived from it. */
+export const schema = Type.Object({
+  NODE_ENV: choice('development', ['development', 'test', 'production'], 'production turns on TLS and the drain delay'),
+  HOST: Type.String({ default: '127.0.0.1', description: 'address to listen on; 0.0.0.0 in a container' }),
+  PORT: integer(3000, 0, 65_535, 'port to listen on; 0 takes a free one'),
+  LOG_LEVEL: choice(
+    'info',
+    ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
+    'least severe level logged',
+  ),
+
+  DATABASE_URL: text('postgres://user:password@host:5432/database; or the POSTGRES_ variables', POSTGRES_URL),
+  DATABASE_URL_FILE: text('file that holds DATABASE_URL, read again for each new connection'),
+  DATABASE_MIGRATION_URL: text('direct connection of the role that owns the schema; default: the same', POSTGRES_URL),
+  DATABASE_MIGRATION_URL_FILE: text('file that holds DATABASE_MIGRATION_URL'),
+  POSTGRES_HOST: text('database host, in place of DATABASE_URL'),
+  POSTGRES_PORT: integer(5432, 1, 65_535, 'database port'),
+  POSTGRES_USER: text('database role; default: postgres'),
+  POSTGRES_PASSWORD: text('password of that role'),
+  POSTGRES_PASSWORD_FILE: text('file that holds POSTGRES_PASSWORD, read again for each new connection'),
+  POSTGRES_DB: text('database name; default: the name of the role'),
+  POSTGRES_SSLMODE: Type.Optional(
+    Type.Enum(['disable', 'verify-full'], {
+      type: 'string',
+      description: 'TLS to POSTGRES_HOST; default: verify-full in production unless on this host, else disable',
+    }),
+  ),
+  DATABASE_POOL_MIN: integer(0, 0, 10_000, 'connections kept open when idle'),
+  DATABASE_POOL_MAX: integer(10, 1, 10_000, 'connections at the most'),
+  DATABASE_CONNECT_TIMEOUT_MS: integer(
+    2_000,
+    1,
+    DAY_MS,
+    'wait for a connection from the pool; then the request gets 503',
+  ),
+  DATABASE_IDLE_TIMEOUT_MS: integer(
+    30_000,
+    0,
+    DAY_MS,
+    'an idle connection above the minimum is closed after; 0: never',
+  ),
+  DATABASE_MAX_LIFETIME_SECONDS: integer(1_800, 0, 86_400, 'a connection is replaced after; 0: never'),
+  DATABASE_STATEMENT_TIMEOUT_MS: integer(
+    30_000,
+    0,
+    DAY_MS,
+    'a statement is cancelled after; 0 sends nothing (poolers)',
+  ),
+  DATABASE_QUERY_TIMEOUT_MS: integer(35_000, 0, DAY_MS, 'a connection that answers no query for is dropped; 0: never'),
+  DATABASE_KEEP_ALIVE_MS: integer(10_000, 0, DAY_MS, 'idle time before TCP keep-alive probes; 0: none'),
+
+  REDIS_URL: Type.String({
+    default: 'redis://127.0.0.1:6379',
+    description: 'redis://user:password@host:6379/0, rediss:// for TLS',
+    ...REDIS_URL,
+  }),
+  REDIS_URL_FILE: text('file that holds REDIS_URL, read again for each new connection'),
+  REDIS_COMMAND_TIMEOUT_MS: integer(500, 1, DAY_MS, 'a command fails after'),
+
+  MIGRATIONS: choice(
+    'run',
+    ['run', 'check', 'off'],
+    'at boot: apply; exit 1 while any is pending or unknown; ask nothing',
+  ),
+  MIGRATION_LOCK_TIMEOUT_MS: integer(5_000, 1, DAY_MS, 'DDL waits for a table lock at most'),
+
+  HEALTH_TIMEOUT_MS: integer(800, 1, 900, 'deadline of each health check; probes answer in under a second'),
+  HEALTH_CACHE_MS: integer(1_000, 0, DAY_MS, 'one answer serves every probe for'),
+  HEALTH_DETAILS: Type.Boolean({ default: false, description: 'serve /health/db, which shows versions and names' }),
+  READINESS_REQUIRES: Type.Unsafe<string[]>({
+    type: 'string',
+    separator: ',',
+    default: 'database',
+    description: 'checks that readiness needs, of: database,redis; empty: none',
+  }),
+
+  SHUTDOWN_DELAY_MS: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: DAY_MS,
+      description: 'serve on after SIGTERM for, not ready; default: 5000 in production, else 0',
+    }),
+  ),
+  SHUTDOWN_TIMEOUT_MS: integer(10_000, 1, DAY_MS, 'leave with exit code 1 when closing takes longer, after the delay'),
+})
+
+export type Config = Static<typeof schema>
+
+const SECRETS = ['DATABASE_URL', 'DATABASE_MIGRATION_URL', 'POSTGRES_PASSWORD', 'REDIS_URL'] as const
+
+/** The secret's present value: from its `…_FILE`, so that a rotated one is seen, else from the environment. */
+export function secret(config: Config, name: (typeof SECRETS)[number]): string | undefined {
+  const file = config[`${name}_FILE`]
+  return file === undefined ? config[name] : readSecret(file)
+}
+
+function readSecret(file: string): string {
+  return readFileSync(file, 'utf8').trim()
+}
+
+/**
+ * The variables that carry a value, with each secret read out of its `…_FILE`.
+ * An empty string is no value, except where it says that readiness requires nothing.
+ */
+export function resolveEnv(env: NodeJS.ProcessEnv): { data: NodeJS.ProcessEnv; problems: string[] } {
+  const problems: string[] = []
+  const data = Object.fromEntries(
+    Object.entries(env).filter(([name, value]) => value !== '' || name === 'READINESS_REQUIRES'),
+  )
+  for (const name of SECRETS) {
+    const file = data[`${name}_FILE`]
+    if (file === undefined) continue
+    if (data[name] !== undefined) problems.push(`${name} and ${name}_FILE are both set`)
+    try {
+      data[name] = readSecret(file)
+      if (data[name] === '') problems.push(`${name}_FILE names an empty file`)
+    } catch (err) {
+      problems.push(`${name}_FILE cannot be read (${(err as NodeJS.ErrnoException).code})`)
+    }
+  }
+  return { data, problems }
+}
+
+/** What no single variable's type can say. Each problem names variables, never a value. */
+export function contradictions(config: Config): string[] {
+  const problems: string[] = []
+  const { DATABASE_URL, POSTGRES_HOST } = config
+  if (DATABASE_URL === undefined && POSTGRES_HOST === undefined) {
+    problems.push('DATABASE_URL is missing (or POSTGRES_HOST)')
+  }
+  if (DATABASE_URL !== undefined && POSTGRES_HOST !== undefined) {
+    problems.push('DATABASE_URL and POSTGRES_HOST are both set')
+  }
+  for (const name of ['DATABASE_URL', 'DATABASE_MIGRATION_URL', 'REDIS_URL'] as const) {
+    const url = config[name]
+    if (url !== undefined && !URL.canParse(url)) problems.push(`${name} is not a URL`)
+  }
+  if (config.DATABASE_POOL_MIN > config.DATABASE_POOL_MAX) {
+    problems.push('DATABASE_POOL_MIN is over DATABASE_POOL_MAX')
+  }
+  if (
+    config.DATABASE_QUERY_TIMEOUT_MS > 0 &&
+    config.DATABASE_QUERY_TIMEOUT_MS <= config.DATABASE_STATEMENT_TIMEOUT_MS
+  ) {
+    problems.push('DATABASE_QUERY_TIMEOUT_MS is not over DATABASE_STATEMENT_TIMEOUT_MS')
+  }
+  if (config.READINESS_REQUIRES.some((name) => name !== 'database' && name !== 'redis')) {
+    problems.push('READINESS_REQUIRES must be a list of: database,redis')
+  }
+  return problems
+}

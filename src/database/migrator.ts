@@ -1,0 +1,168 @@
+import { readdir } from 'node:fs/promises'
+import { Socket } from 'node:net'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { PostgresAdapter, PostgresDialect, type PostgresDialectConfig, type QueryExecutorProvider, sql } from 'kysely'
+import { type Migration, type MigrationProvider, Migrator, type MigratorProps } from 'kysely/migration'
+import pg from 'pg'
+import type { Config } from '../config.ts'
+import { backoff } from '../retry.ts'
+import { connectionOptions } from './connection.ts'
+
+const FOLDER = path.join(import.meta.dirname, '../../migrations')
+
+/** Kysely's own lock number, so that a plain Kysely migrator beside this one is kept out too. */
+const LOCK_ID = '3853314791062309107'
+/** How long a replica waits for another one's migrations before it gives up. */
+const LOCK_WAIT_MS = 10 * 60_000
+
+/** Told about the wait for another replica's lock, and about each migration with its duration in milliseconds. */
+export interface MigrationEvents {
+  waiting?(): void
+  locked?(): void
+  applied?(name: string, direction: 'up' | 'down', durationMs: number): void
+}
+
+/** Applied ones in their order, pending ones, and `unknown`: applied, but no file of this code has that name. */
+export interface MigrationState {
+  applied: string[]
+  pending: string[]
+  unknown: string[]
+}
+
+/** The one migrator, of boot and CLI: the same folder, tables, lock and rules, whichever runs first. */
+export function createMigrator(db: MigratorProps['db'], events: MigrationEvents = {}): Migrator {
+  return new Migrator({ db, provider: new FolderProvider(events) })
+}
+
+/**
+ * Kysely's dialect over the direct connection of the role that owns the schema.
+ * When the signal aborts the connection is cut, and PostgreSQL rolls back.
+ */
+export function migrationDialect(config: Config, events: MigrationEvents = {}, signal?: AbortSignal): PostgresDialect {
+  const pool = new pg.Pool({
+    stream: () => {
+      const socket = new Socket()
+      signal?.addEventListener('abort', () => socket.destroy())
+      return socket
+    },
+    ...connectionOptions(config, 'migration'),
+    max: 1,
+    connectionTimeoutMillis: config.DATABASE_CONNECT_TIMEOUT_MS,
+    // DDL that waits for a table lock holds up every query behind it. There is no statement timeout: it would cut
+    // off a long migration.
+    lock_timeout: config.MIGRATION_LOCK_TIMEOUT_MS,
+    // A server whose client was killed goes on with the statement, and keeps the lock, unless it looks (14 and newer).
+    options: '-c client_connection_check_interval=1000',
+  })
+  pool.on('error', () => {})
+  pool.on('connect', (client) => client.on('error', () => {}))
+  return new MigrationDialect({ pool }, events)
+}
+
+/** Compares the migrations folder with the database. Takes no lock and writes nothing. */
+export async function migrationState(db: QueryExecutorProvider): Promise<MigrationState> {
+  const files = (await migrationFiles()).map(nameOf)
+  const applied = await appliedMigrations(db)
+  return {
+    applied,
+    pending: files.filter((name) => !applied.includes(name)),
+    unknown: applied.filter((name) => !files.includes(name)),
+  }
+}
+
+async function appliedMigrations(db: QueryExecutorProvider): Promise<string[]> {
+  try {
+    const { rows } = await sql<{ name: string }>`select name from kysely_migration order by timestamp, name`.execute(db)
+    return rows.map(({ name }) => name)
+  } catch (err) {
+    if ((err as { code?: string }).code === '42P01') return [] // no such table: nothing was ever applied
+    throw err
+  }
+}
+
+async function migrationFiles(): Promise<string[]> {
+  const files = await readdir(FOLDER)
+  return files.filter((file) => /\.[jt]s$/.test(file) && !file.endsWith('.d.ts')).sort()
+}
+
+function nameOf(file: string): string {
+  return path.parse(file).name
+}
+
+/** Kysely's own provider skips a file whose `up` is misspelt, in silence. */
+class FolderProvider implements MigrationProvider {
+  readonly #events: MigrationEvents
+
+  constructor(events: MigrationEvents) {
+    this.#events = events
+  }
+
+  async getMigrations(): Promise<Record<string, Migration>> {
+    const migrations: Record<string, Migration> = {}
+    for (const file of await migrationFiles()) {
+      const { up, down } = (await import(path.join(FOLDER, file))) as Partial<Migration>
+      if (typeof up !== 'function') throw new Error(`migrations/${file} exports no function named up`)
+      const name = nameOf(file)
+      migrations[name] = {
+        up: this.#timed(name, 'up', up),
+        down: this.#timed(name, 'down', down ?? irreversible(file)),
+      }
+    }
+    return migrations
+  }
+
+  #timed(name: string, direction: 'up' | 'down', run: Migration['up']): Migration['up'] {
+    return async (db) => {
+      const started = performance.now()
+      await run(db)
+      this.#events.applied?.(name, direction, Math.round(performance.now() - started))
+    }
+  }
+}
+
+/** Kysely skips a migration without `down` on the way down and leaves it recorded. */
+function irreversible(file: string): Migration['up'] {
+  return async () => {
+    throw new Error(`migrations/${file} exports no function named down: it cannot be undone`)
+  }
+}
+
+class MigrationDialect extends PostgresDialect {
+  readonly #events: MigrationEvents
+
+  constructor(config: PostgresDialectConfig, events: MigrationEvents) {
+    super(config)
+    this.#events = events
+  }
+
+  override createAdapter(): PostgresAdapter {
+    return new MigrationAdapter(this.#events)
+  }
+}
+
+/**
+ * Asks for the lock again and again where Kysely waits in the server for up to an hour: a statement that waits holds
+ * a snapshot, and `create index concurrently` in the replica that has the lock would wait for that snapshot to end.
+ */
+class MigrationAdapter extends PostgresAdapter {
+  readonly #events: MigrationEvents
+
+  constructor(events: MigrationEvents) {
+    super()
+    this.#events = events
+  }
+
+  override async acquireMigrationLock(db: QueryExecutorProvider): Promise<void> {
+    const giveUp = performance.now() + LOCK_WAIT_MS
+    for (let tries = 0; ; tries++) {
+      const { rows } = await sql<{
+        locked: boolean
+      }>`select pg_try_advisory_lock(${sql.lit(LOCK_ID)}) as locked`.execute(db)
+      if (rows[0]?.locked) return this.#events.locked?.()
+      if (performance.now() > giveUp) throw new Error('Another process holds the migration lock')
+      if (tries === 0) this.#events.waiting?.()
+      await sleep(backoff(tries))
+    }
+  }
+}

@@ -1,0 +1,119 @@
+import type { FastifyBaseLogger } from 'fastify'
+import fp from 'fastify-plugin'
+import { type Reason, reasonOf, redact } from '../reasons.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    health: Health
+  }
+}
+
+export interface Check {
+  name: string
+  /** A required check that fails makes the service not ready; an optional one makes it degraded. */
+  required: boolean
+  /** Rejects when the backend does not serve. Given up when the signal aborts, after `HEALTH_TIMEOUT_MS`. */
+  check: (signal: AbortSignal) => Promise<void>
+}
+
+export interface CheckResult {
+  required: boolean
+  status: 'ok' | 'error'
+  /** Milliseconds; null when the check failed. */
+  latencyMs: number | null
+  reason?: Reason
+}
+
+export type Results = Map<string, CheckResult>
+
+/** A failure is asked about again sooner than a success: a backend that is back must show in the next probe. */
+const FAILURE_CACHE_MS = 250
+
+class Health {
+  readonly #log: FastifyBaseLogger
+  readonly #timeoutMs: number
+  readonly #cacheMs: number
+  readonly #checks: Check[] = []
+  readonly #failingSince = new Map<string, number>()
+  #flight: Promise<Results> | undefined
+  #cached: { results: Results; until: number } | undefined
+
+  constructor(log: FastifyBaseLogger, timeoutMs: number, cacheMs: number) {
+    this.#log = log
+    this.#timeoutMs = timeoutMs
+    this.#cacheMs = cacheMs
+  }
+
+  /** Adds a check to `/health` and `/health/ready`. */
+  add(check: Check): void {
+    this.#checks.push(check)
+    this.invalidate()
+  }
+
+  /** Forgets the last answer: a connection was lost or is back. */
+  invalidate(): void {
+    this.#cached = undefined
+    this.#flight = undefined
+  }
+
+  /** The result of every check, by name: the last answer while it is fresh, else one flight for all who ask. */
+  async results(): Promise<Results> {
+    if (this.#cached && performance.now() < this.#cached.until) return this.#cached.results
+    this.#flight ??= this.#fly()
+    return this.#flight
+  }
+
+  async #fly(): Promise<Results> {
+    const pending = Promise.all(this.#checks.map(async (check) => [check.name, await this.#run(check)] as const))
+    const flight = pending.then((entries): Results => new Map(entries))
+    this.#flight = flight
+    const results = await flight
+    // A flight that took off before a connection was lost must not be remembered.
+    if (this.#flight === flight) {
+      const failed = [...results.values()].some(({ status }) => status === 'error')
+      const cacheMs = failed ? Math.min(FAILURE_CACHE_MS, this.#cacheMs) : this.#cacheMs
+      this.#cached = { results, until: performance.now() + cacheMs }
+      this.#flight = undefined
+    }
+    return results
+  }
+
+  async #run({ name, required, check }: Check): Promise<CheckResult> {
+    const started = performance.now()
+    const signal = AbortSignal.timeout(this.#timeoutMs)
+    const deadline = new Promise<never>((_, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+    })
+    try {
+      await Promise.race([check(signal), deadline])
+      this.#recovered(name)
+      return { required, status: 'ok', latencyMs: Math.round((performance.now() - started) * 10) / 10 }
+    } catch (err) {
+      const reason = reasonOf(err)
+      this.#failed(name, reason, err)
+      return { required, status: 'error', latencyMs: null, reason }
+    }
+  }
+
+  #failed(name: string, reason: Reason, err: unknown): void {
+    if (this.#failingSince.has(name)) return
+    this.#failingSince.set(name, performance.now())
+    this.#log.warn({ check: name, reason, err: redact(err) }, 'health check failed')
+  }
+
+  #recovered(name: string): void {
+    const since = this.#failingSince.get(name)
+    if (since === undefined) return
+    this.#failingSince.delete(name)
+    this.#log.info({ check: name, durationMs: Math.round(performance.now() - since) }, 'health check recovered')
+  }
+}
+
+/** `app.health`: checks that run together, each with its own deadline, one flight at a time, and a short memory. */
+export default fp(
+  async function health(fastify) {
+    const { HEALTH_TIMEOUT_MS, HEALTH_CACHE_MS } = fastify.config
+    fastify.decorate('health', new Health(fastify.log, HEALTH_TIMEOUT_MS, HEALTH_CACHE_MS))
+  },
+  { name: 'health', fastify: '5.x', dependencies: ['env'] },
+)

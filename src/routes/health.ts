@@ -1,0 +1,148 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply } from 'fastify'
+import { type QueryExecutorProvider, sql } from 'kysely'
+import { type Static, type TSchema, Type } from 'typebox'
+import { migrationState } from '../database/migrator.ts'
+import type { CheckResult, Results } from '../plugins/health.ts'
+import { REASONS } from '../reasons.ts'
+import { service } from '../service.ts'
+
+const choice = <const T extends string[]>(...values: T) => Type.Enum(values, { type: 'string' })
+const nullable = <T extends 'string' | 'number' | 'integer'>(type: T) =>
+  Type.Unsafe<(T extends 'string' ? string : number) | null>({ type: [type, 'null'] })
+
+const Live = Type.Object({ status: choice('ok') })
+
+const Ready = Type.Object({
+  status: choice('ready', 'not_ready'),
+  checks: Type.Record(Type.String(), choice('passed', 'failed')),
+  waitingFor: Type.Optional(Type.String({ description: 'the start task that the service waits for' })),
+  draining: Type.Optional(Type.Boolean()),
+})
+
+const Result = Type.Object({
+  status: choice('ok', 'error'),
+  latencyMs: nullable('number'),
+  reason: Type.Optional(choice(...REASONS)),
+})
+
+const Health = Type.Object({
+  status: choice('healthy', 'degraded', 'unhealthy'),
+  service: Type.String(),
+  version: Type.String(),
+  uptimeSeconds: Type.Integer(),
+  waitingFor: Type.Optional(Type.String()),
+  services: Type.Record(Type.String(), Result),
+})
+
+const Details = Type.Object({
+  database: nullable('string'),
+  version: nullable('string'),
+  migrations: Type.Object({
+    applied: nullable('integer'),
+    pending: nullable('integer'),
+    unknown: nullable('integer'),
+    last: nullable('string'),
+  }),
+})
+
+const Database = Type.Object({
+  ...Result.properties,
+  ...Details.properties,
+  pool: Type.Object({ max: Type.Integer(), total: Type.Integer(), idle: Type.Integer(), waiting: Type.Integer() }),
+})
+
+/** Liveness, readiness and health are routes of their own: a backend that is down must not restart the service. */
+const health: FastifyPluginAsyncTypebox = async (fastify) => {
+  const { config, db, health, lifecycle, pg } = fastify
+
+  const route = (answer: TSchema) => ({
+    schema: { response: { 200: answer, 503: answer } },
+    config: { duringStart: true },
+    // A probe a second is no news.
+    logLevel: 'warn' as const,
+  })
+  const send = <T>(reply: FastifyReply, ok: boolean, answer: T): T => {
+    reply.code(ok ? 200 : 503).header('cache-control', 'no-store')
+    if (!ok) reply.header('retry-after', '1')
+    return answer
+  }
+  const required = (results: Results) => [...results.values()].filter((result) => result.required)
+  const serves = (results: Results) => lifecycle.phase === 'serving' && required(results).every(isOk)
+  const waiting = () => lifecycle.waitingFor !== undefined && { waitingFor: lifecycle.waitingFor }
+
+  // Asks no backend, ever, and stays 200 while draining: a restart would cure neither.
+  fastify.get('/health/live', route(Live), async (_, reply) => send(reply, true, { status: 'ok' as const }))
+
+  fastify.get('/health/ready', route(Ready), async (_, reply) => {
+    const results = await health.results()
+    const ok = serves(results)
+    const passed = (yes: boolean) => (yes ? 'passed' : 'failed')
+    return send(reply, ok, {
+      status: ok ? 'ready' : 'not_ready',
+      checks: Object.fromEntries([
+        ...lifecycle.tasks().map(([name, done]) => [name, passed(done)]),
+        ...Array.from(results, ([name, result]) => [name, passed(isOk(result))]),
+      ]),
+      ...waiting(),
+      ...(lifecycle.phase === 'draining' && { draining: true }),
+    })
+  })
+
+  fastify.get('/health', route(Health), async (_, reply) => {
+    const results = await health.results()
+    const ok = lifecycle.phase === 'serving' && [...results.values()].every(isOk)
+    return send(reply, ok, {
+      status: ok ? 'healthy' : serves(results) ? 'degraded' : 'unhealthy',
+      service: service.name,
+      version: service.version,
+      uptimeSeconds: Math.floor(process.uptime()),
+      ...waiting(),
+      services: Object.fromEntries(results),
+    })
+  })
+
+  if (!config.HEALTH_DETAILS) return
+  fastify.get('/health/db', route(Database), async (_, reply) => {
+    const deadline = AbortSignal.timeout(config.HEALTH_TIMEOUT_MS)
+    const { required: _required, ...result } = (await health.results()).get('database') as CheckResult
+    const details = isOk(result) ? await before(deadline, describe(db)) : UNKNOWN
+    const { options, totalCount: total, idleCount: idle, waitingCount: waiting } = pg.pool
+    return send(reply, isOk(result), { ...result, ...details, pool: { max: options.max, total, idle, waiting } })
+  })
+}
+
+export default health
+
+function isOk({ status }: Pick<CheckResult, 'status'>): boolean {
+  return status === 'ok'
+}
+
+const UNKNOWN = {
+  database: null,
+  version: null,
+  migrations: { applied: null, pending: null, unknown: null, last: null },
+}
+
+async function describe(db: QueryExecutorProvider): Promise<Static<typeof Details>> {
+  const { rows } = await sql<{ database: string; version: string }>`
+    select current_database() as database, current_setting('server_version') as version`.execute(db)
+  const { applied, pending, unknown } = await migrationState(db)
+  return {
+    ...(rows[0] as { database: string; version: string }),
+    migrations: {
+      applied: applied.length,
+      pending: pending.length,
+      unknown: unknown.length,
+      last: applied.at(-1) ?? null,
+    },
+  }
+}
+
+/** The details, or nulls when the pool cannot give them in time: the answer does not wait for a busy pool. */
+async function before(signal: AbortSignal, details: Promise<Static<typeof Details>>) {
+  const aborted = new Promise<typeof UNKNOWN>((resolve) => {
+    signal.addEventListener('abort', () => resolve(UNKNOWN), { once: true })
+  })
+  return Promise.race([details.catch(() => UNKNOWN), aborted])
+}
