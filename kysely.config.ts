@@ -17,7 +17,12 @@ export default defineConfig({
   kysely: new Kysely({ dialect: migrationDialect(app.config) }),
   migrations: {
     migrator: (db) => createMigrator(db),
-    getMigrationPrefix: () => `${new Date().toISOString().replace(/\D/g, '').slice(0, 14)}_`,
+    getMigrationPrefix: timestamp,
   },
-  seeds: { seedFolder: 'seeds' },
+  seeds: { getSeedPrefix: timestamp },
 })
+
+/** UTC, so that the names of files made in different time zones sort by their age. */
+function timestamp(): string {
+  return `${new Date().toISOString().replace(/\D/g, '').slice(0, 14)}_`
+}

@@ -127,8 +127,9 @@ export function resolveEnv(env: NodeJS.ProcessEnv): { data: NodeJS.ProcessEnv; p
     if (file === undefined) continue
     if (data[name] !== undefined) problems.push(`${name} and ${name}_FILE are both set`)
     try {
-      data[name] = readSecret(file)
-      if (data[name] === '') problems.push(`${name}_FILE names an empty file`)
+      const value = readSecret(file)
+      if (value === '') problems.push(`${name}_FILE names an empty file`)
+      else data[name] = value
     } catch (err) {
       problems.push(`${name}_FILE cannot be read (${(err as NodeJS.ErrnoException).code})`)
     }
@@ -148,7 +149,10 @@ export function contradictions(config: Config): string[] {
   }
   for (const name of ['DATABASE_URL', 'DATABASE_MIGRATION_URL', 'REDIS_URL'] as const) {
     const url = config[name]
-    if (url !== undefined && !URL.canParse(url)) problems.push(`${name} is not a URL`)
+    if (url === undefined) continue
+    // A URL with a socket's directory for a host is PostgreSQL's own invention: postgres://user@/database?host=/tmp
+    if (!URL.canParse(url.replace('@/', '@localhost/'))) problems.push(`${name} is not a URL`)
+    if (url.includes('sslmode=no-verify')) problems.push(`${name} asks for TLS that verifies nothing`)
   }
   if (config.DATABASE_POOL_MIN > config.DATABASE_POOL_MAX) {
     problems.push('DATABASE_POOL_MIN is over DATABASE_POOL_MAX')

@@ -63,19 +63,20 @@ class Health {
     return this.#flight
   }
 
-  async #fly(): Promise<Results> {
-    const pending = Promise.all(this.#checks.map(async (check) => [check.name, await this.#run(check)] as const))
-    const flight = pending.then((entries): Results => new Map(entries))
-    this.#flight = flight
-    const results = await flight
-    // A flight that took off before a connection was lost must not be remembered.
-    if (this.#flight === flight) {
-      const failed = [...results.values()].some(({ status }) => status === 'error')
-      const cacheMs = failed ? Math.min(FAILURE_CACHE_MS, this.#cacheMs) : this.#cacheMs
-      this.#cached = { results, until: performance.now() + cacheMs }
-      this.#flight = undefined
-    }
-    return results
+  #fly(): Promise<Results> {
+    const runs = this.#checks.map(async (check) => [check.name, await this.#run(check)] as const)
+    const flight = Promise.all(runs).then((entries) => {
+      const results: Results = new Map(entries)
+      // A flight that took off before a connection was lost must not be remembered.
+      if (this.#flight === flight) {
+        const failed = [...results.values()].some(({ status }) => status === 'error')
+        const cacheMs = failed ? Math.min(FAILURE_CACHE_MS, this.#cacheMs) : this.#cacheMs
+        this.#cached = { results, until: performance.now() + cacheMs }
+        this.#flight = undefined
+      }
+      return results
+    })
+    return flight
   }
 
   async #run({ name, required, check }: Check): Promise<CheckResult> {
@@ -89,7 +90,8 @@ class Health {
       this.#recovered(name)
       return { required, status: 'ok', latencyMs: Math.round((performance.now() - started) * 10) / 10 }
     } catch (err) {
-      const reason = reasonOf(err)
+      // A check that heeds the signal fails with an error of its own making.
+      const reason = signal.aborted ? 'timeout' : reasonOf(err)
       this.#failed(name, reason, err)
       return { required, status: 'error', latencyMs: null, reason }
     }

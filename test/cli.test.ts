@@ -1,0 +1,72 @@
+import { execFile } from 'node:child_process'
+import { readdir } from 'node:fs/promises'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { copyProject, database, query, ROOT } from './helper.ts'
+
+const BIN = path.join(ROOT, 'node_modules/.bin')
+
+/** Runs a program of node_modules as a person at a shell does. */
+async function run(program: string, args: string[], env: NodeJS.ProcessEnv, cwd = ROOT): Promise<string> {
+  const { stdout, stderr } = await promisify(execFile)(program, args, {
+    cwd,
+    env: { PATH: `${BIN}:${process.env['PATH']}`, CI: 'true', ...env },
+  })
+  return stdout + stderr
+}
+
+t.test('kysely migrates with the configuration of the service', async (t) => {
+  const url = await database(t, { empty: true })
+  const { hostname, port, username, password, pathname } = new URL(url)
+  const variables = {
+    POSTGRES_HOST: hostname,
+    POSTGRES_PORT: port,
+    POSTGRES_USER: username,
+    POSTGRES_PASSWORD_FILE: `${t.testdir({ password: decodeURIComponent(password) })}/password`,
+    POSTGRES_DB: pathname.slice(1),
+  }
+  const kysely = (...args: string[]) => run('kysely', args, variables)
+
+  t.match(await kysely('migrate:list'), /\[ \] 20261101000000_base_structure/)
+  t.match(await kysely('migrate:latest'), /Ran 1 migration/)
+  t.match(await kysely('migrate:list'), /✓.* 20261101000000_base_structure/)
+  t.match(await kysely('migrate:down'), /Undone 1 migration/)
+  t.match(await kysely('migrate:up'), /Ran 1 migration/)
+  t.match(await kysely('migrate:rollback', '--all'), /Undone 1 migration/)
+  t.same(await query(url, "select 1 from pg_tables where tablename = 'tenants'"), [])
+})
+
+t.test('seeds fill a development database, and twice changes nothing', async (t) => {
+  const url = await database(t)
+  for (let time = 0; time < 2; time++) {
+    await run('kysely', ['seed:run'], { DATABASE_URL: url })
+    t.same(await query(url, 'select slug from tenants order by slug'), [{ slug: 'acme' }, { slug: 'globex' }])
+  }
+})
+
+t.test('new files have a UTC timestamp for a prefix', async (t) => {
+  const directory = await copyProject(t)
+  for (const [command, folder] of [
+    ['migrate:make', 'migrations'],
+    ['seed:make', 'seeds'],
+  ] as const) {
+    await run('kysely', [command, 'made'], { DATABASE_URL: 'postgres://localhost/unused' }, directory)
+    const files = await readdir(path.join(directory, folder))
+    t.match(files.sort().at(-1), /^2\d{13}_made\.ts$/)
+  }
+})
+
+t.test('a wrong configuration is said in one line, without secrets', async (t) => {
+  const failed = await run('kysely', ['migrate:list'], { DATABASE_URL: 'postgres://u:hunter2@h:x/d' }).then(
+    (output) => t.fail(output),
+    (err: { stdout: string; stderr: string }) => err.stdout + err.stderr,
+  )
+  t.match(failed, /DATABASE_URL is not a URL/)
+  t.notMatch(failed, /hunter2/)
+})
+
+t.test('the types of the tables are those of the migrated database', async (t) => {
+  const DATABASE_URL = await database(t)
+  await t.resolves(run('npm', ['run', 'types', '--', '--verify'], { DATABASE_URL }))
+})

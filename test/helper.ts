@@ -1,0 +1,171 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { cp, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify'
+import pg from 'pg'
+import type { Test } from 'tap'
+import service from '../src/app.ts'
+import type { Config } from '../src/config.ts'
+import { logger } from '../src/logger.ts'
+import env from '../src/plugins/env.ts'
+
+export const ROOT = path.join(import.meta.dirname, '..')
+
+/** Settings that make the tests fast and say nothing of the machine. */
+const ENV = { NODE_ENV: 'test', PORT: '0', HEALTH_CACHE_MS: '0', HEALTH_DETAILS: 'true' }
+
+export interface LogLine {
+  level: number
+  msg: string
+  [key: string]: unknown
+}
+
+function required(name: string): string {
+  const value = process.env[name]
+  if (!value) throw new Error(`${name} is not set: run the tests with npm test`)
+  return value
+}
+
+/** The shared servers' own addresses. */
+export const backends = { database: required('TEST_DATABASE_URL'), redis: required('TEST_REDIS_URL') }
+
+/** Runs SQL on a connection of its own. */
+export async function query<T extends pg.QueryResultRow>(url: string, sql: string): Promise<T[]> {
+  const client = new pg.Client(url)
+  await client.connect()
+  try {
+    return (await client.query<T>(sql)).rows
+  } finally {
+    await client.end()
+  }
+}
+
+/** A database of the test's own, with the schema of the migrations unless `empty`; dropped at the end. */
+export async function database(t: Test, { empty = false } = {}): Promise<string> {
+  const name = `footing_test_${randomUUID().slice(0, 8)}`
+  const template = empty ? '' : ` template ${required('TEST_DATABASE_TEMPLATE')}`
+  await query(backends.database, `create database ${name}${template}`)
+  t.teardown(() => query(backends.database, `drop database ${name} with (force)`))
+  const url = new URL(backends.database)
+  url.pathname = `/${name}`
+  return url.href
+}
+
+/** A copy of the project that the test may change. `files` are added to it: contents by path. */
+export async function copyProject(t: Test, files: Record<string, string> = {}): Promise<string> {
+  const directory = await mkdtemp(path.join(tmpdir(), 'footing-copy-'))
+  t.teardown(() => rm(directory, { recursive: true }))
+  for (const name of ['src', 'migrations', 'seeds', 'kysely.config.ts', 'package.json', 'tsconfig.json']) {
+    await cp(path.join(ROOT, name), path.join(directory, name), { recursive: true })
+  }
+  await symlink(path.join(ROOT, 'node_modules'), path.join(directory, 'node_modules'))
+  for (const [name, content] of Object.entries(files)) await writeFile(path.join(directory, name), content)
+  return directory
+}
+
+/** What the env plugin makes of these variables. */
+export async function configure(t: Test, variables: NodeJS.ProcessEnv): Promise<Config> {
+  const app = fastify()
+  t.teardown(() => app.close())
+  await app.register(env, { env: variables })
+  return app.config
+}
+
+export type App = FastifyInstance & { logs: LogLine[] }
+
+/**
+ * The service in this process, without the port, started. Closed at the end of the test.
+ * `routes` is a plugin of the test's own, registered behind the others as a template's user would.
+ */
+export async function build(t: Test, variables: NodeJS.ProcessEnv = {}, routes?: FastifyPluginAsync): Promise<App> {
+  const app = await unstarted(t, variables, routes)
+  await app.lifecycle.start()
+  return app
+}
+
+/** The same before its start tasks. */
+export async function unstarted(t: Test, variables: NodeJS.ProcessEnv = {}, routes?: FastifyPluginAsync): Promise<App> {
+  const logs: LogLine[] = []
+  const stream = { write: (line: string) => logs.push(JSON.parse(line)) }
+  const app: FastifyInstance = fastify({ logger: { ...logger, stream } })
+  t.teardown(() => app.close())
+  await app.register(service, {
+    env: {
+      ...ENV,
+      LOG_LEVEL: 'debug',
+      DATABASE_URL: variables['DATABASE_URL'] ?? (await database(t)),
+      REDIS_URL: backends.redis,
+      ...variables,
+    },
+  })
+  if (routes) await app.register(routes)
+  await app.ready()
+  return Object.assign(app, { logs })
+}
+
+/** The service as a process. Killed at the end of the test if it still runs. */
+export class Service {
+  readonly child: ChildProcess
+  readonly logs: LogLine[] = []
+  output = ''
+  readonly exited: Promise<number | null>
+  #waiting: (() => void)[] = []
+
+  constructor(t: Test, env: NodeJS.ProcessEnv, directory = ROOT) {
+    this.child = spawn(process.execPath, ['src/server.ts'], {
+      cwd: directory,
+      env: {
+        PATH: process.env['PATH'],
+        NODE_V8_COVERAGE: process.env['NODE_V8_COVERAGE'],
+        ...ENV,
+        REDIS_URL: backends.redis,
+        ...env,
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    this.exited = once(this.child, 'close').then(([code]) => code)
+    let rest = ''
+    this.child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
+      this.output += chunk
+      const lines = (rest + chunk).split('\n')
+      rest = lines.pop() as string
+      this.logs.push(...lines.map((line) => JSON.parse(line)))
+      for (const wake of this.#waiting.splice(0)) wake()
+    })
+    this.child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+      this.output += chunk
+    })
+    t.teardown(() => this.child.kill('SIGKILL'))
+  }
+
+  /** The first log line with this message; waits for it. Rejects when the process ends without. */
+  async logged(msg: string): Promise<LogLine> {
+    for (;;) {
+      const line = this.logs.find((entry) => entry.msg.startsWith(msg))
+      if (line) return line
+      const next = new Promise<void>((resolve) => this.#waiting.push(resolve))
+      const ended = this.exited.then((code) => {
+        throw new Error(`exited with ${code} before it logged "${msg}":\n${this.output}`)
+      })
+      await Promise.race([next, ended])
+    }
+  }
+
+  /** Its address, once it listens. */
+  async url(): Promise<string> {
+    const { msg } = await this.logged('Server listening at ')
+    return msg.slice('Server listening at '.length)
+  }
+}
+
+/** Asks until the condition holds: for what no event tells. The suite's time limit bounds it. */
+export async function until<T>(ask: () => Promise<T>, holds: (answer: T) => boolean): Promise<T> {
+  for (;;) {
+    const answer = await ask()
+    if (holds(answer)) return answer
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}

@@ -1,0 +1,70 @@
+import { once } from 'node:events'
+import { sql } from 'kysely'
+import t from 'tap'
+import { build, query } from '../helper.ts'
+
+const TERMINATE =
+  'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'
+
+t.test('app.db and app.pg share one pool', async (t) => {
+  const app = await build(t)
+  await sql`select 1`.execute(app.db)
+  await app.pg.query('select 1')
+  t.equal(app.pg.pool.totalCount, 1)
+})
+
+t.test('a terminated backend, idle, is no crash and no lost database', async (t) => {
+  const app = await build(t)
+  const url = await app.pg.query<{ db: string }>('select current_database() as db')
+  const lost = once(app.pg.pool, 'error')
+  await query(app.config.DATABASE_URL as string, TERMINATE)
+  await lost
+  t.equal((await app.inject('/health/ready')).statusCode, 200)
+  t.same((await app.pg.query('select current_database() as db')).rows, url.rows)
+})
+
+t.test('a backend terminated in a transaction fails that transaction alone', async (t) => {
+  const app = await build(t)
+  for (const work of ['select 1', 'select pg_sleep(60)']) {
+    await t.rejects(
+      app.db.transaction().execute(async (trx) => {
+        await sql`select 1`.execute(trx)
+        const terminated = query(app.config.DATABASE_URL as string, TERMINATE)
+        if (work === 'select 1') await terminated
+        await sql.raw(work).execute(trx)
+      }),
+    )
+    await sql`select 1`.execute(app.db)
+  }
+  t.equal(app.pg.pool.totalCount, app.pg.pool.idleCount, 'every connection is back')
+})
+
+t.test('a query that outlives its timeout takes its connection with it', async (t) => {
+  const app = await build(t, {
+    DATABASE_POOL_MAX: '1',
+    DATABASE_STATEMENT_TIMEOUT_MS: '0',
+    DATABASE_QUERY_TIMEOUT_MS: '100',
+  })
+  await t.rejects(sql`select pg_sleep(60)`.execute(app.db), { message: 'Query read timeout' })
+  t.same((await sql`select 1 as one`.execute(app.db)).rows, [{ one: 1 }])
+})
+
+t.test('the server has the statement timeout, unless it is 0', async (t) => {
+  for (const [setting, shown] of [
+    ['1500', '1500ms'],
+    ['0', '0'],
+  ] as const) {
+    const app = await build(t, { DATABASE_STATEMENT_TIMEOUT_MS: setting })
+    const { rows } = await sql`show statement_timeout`.execute(app.db)
+    t.same(rows, [{ statement_timeout: shown }])
+  }
+})
+
+t.test('a request that the pool cannot serve in time gets 503, and the probes stay well', async (t) => {
+  const app = await build(t, { DATABASE_POOL_MAX: '1', DATABASE_CONNECT_TIMEOUT_MS: '100' })
+  const client = await app.pg.connect()
+  await t.rejects(sql`select 1`.execute(app.db), /timeout/)
+  t.equal((await app.inject('/health')).statusCode, 200)
+  client.release()
+  await sql`select 1`.execute(app.db)
+})

@@ -1,0 +1,49 @@
+import t from 'tap'
+import { startRedis } from '../../dev/redis.ts'
+import { build } from '../helper.ts'
+
+t.test('boot does not wait for Redis, and a command fails at once without it', async (t) => {
+  const redis = await startRedis()
+  t.teardown(() => redis.close())
+  await redis.stop()
+  const app = await build(t, { REDIS_URL: redis.url })
+  await t.rejects(app.redis.get('key'))
+  t.match((await app.inject('/health')).json(), { status: 'degraded', services: { redis: { reason: 'refused' } } })
+})
+
+t.test('a hung Redis costs a command its timeout, no more', async (t) => {
+  const redis = await startRedis()
+  t.teardown(() => redis.close())
+  const app = await build(t, { REDIS_URL: redis.url, REDIS_COMMAND_TIMEOUT_MS: '100' })
+  await app.redis.set('key', 'value')
+  redis.pause()
+  await t.rejects(app.redis.get('key'), { message: 'Command timed out' })
+  t.match((await app.inject('/health')).json(), { services: { redis: { status: 'error', reason: 'timeout' } } })
+  redis.resume()
+})
+
+t.test('a wrong password is degraded, and in no log', async (t) => {
+  const redis = await startRedis({ password: 'right' })
+  t.teardown(() => redis.close())
+  const url = new URL(redis.url)
+  url.password = 'hunter2'
+  const app = await build(t, { REDIS_URL: url.href })
+  const failed = new Promise((resolve) => app.redis.once('error', resolve))
+  await failed
+  t.match((await app.inject('/health')).json(), { status: 'degraded', services: { redis: { reason: 'auth' } } })
+  t.notMatch(JSON.stringify(app.logs), /hunter2/)
+})
+
+t.test('a rotated password is used for the next connection', async (t) => {
+  const redis = await startRedis({ password: 'first' })
+  t.teardown(() => redis.close())
+  const directory = t.testdir({ url: redis.url })
+  const app = await build(t, { REDIS_URL_FILE: `${directory}/url`, REDIS_URL: '' })
+  await app.redis.config('SET', 'requirepass', 'second')
+  t.testdir({ url: redis.url.replace('first', 'second') })
+  const back = new Promise((resolve) => app.redis.once('ready', resolve))
+  const id = await app.redis.client('ID')
+  app.redis.client('KILL', 'ID', id, 'SKIPME', 'no').catch(() => {})
+  await back
+  t.equal(await app.redis.ping(), 'PONG')
+})

@@ -1,0 +1,184 @@
+import t, { type Test } from 'tap'
+import { startPostgres } from '../../dev/postgres.ts'
+import { startRedis } from '../../dev/redis.ts'
+import { backends, build, database, unstarted } from '../helper.ts'
+
+const OK = { status: 'ok', latencyMs: Number }
+
+t.test('the four routes of a healthy service', async (t) => {
+  const app = await build(t)
+
+  const live = await app.inject('/health/live')
+  t.equal(live.statusCode, 200)
+  t.same(live.json(), { status: 'ok' })
+
+  const ready = await app.inject('/health/ready')
+  t.equal(ready.statusCode, 200)
+  t.same(ready.json(), { status: 'ready', checks: { database: 'passed', migrations: 'passed', redis: 'passed' } })
+
+  const health = await app.inject('/health')
+  t.equal(health.statusCode, 200)
+  t.match(health.json(), {
+    status: 'healthy',
+    service: 'footing',
+    version: /^\d+\.\d+\.\d+$/,
+    uptimeSeconds: Number,
+    services: { database: OK, redis: OK },
+  })
+
+  const db = await app.inject('/health/db')
+  t.equal(db.statusCode, 200)
+  t.match(db.json(), {
+    status: 'ok',
+    database: /^footing_test_/,
+    version: /^\d+\.\d+/,
+    latencyMs: Number,
+    pool: { max: 10, total: Number, idle: Number, waiting: 0 },
+    migrations: { applied: 1, pending: 0, unknown: 0, last: '20261101000000_base_structure' },
+  })
+})
+
+t.test('HEAD answers as GET does, without a body, and nothing is cached', async (t) => {
+  const app = await build(t)
+  for (const url of ['/health/live', '/health/ready', '/health', '/health/db']) {
+    const get = await app.inject(url)
+    const head = await app.inject({ method: 'HEAD', url })
+    t.equal(head.statusCode, 200, url)
+    t.equal(head.body, '')
+    t.equal(head.headers['content-type'], 'application/json; charset=utf-8')
+    for (const answer of [get, head]) {
+      t.equal(answer.headers['cache-control'], 'no-store')
+      t.equal(answer.headers['retry-after'], undefined)
+    }
+  }
+})
+
+t.test('/health/db is not there unless asked for', async (t) => {
+  const app = await build(t, { HEALTH_DETAILS: 'false' })
+  t.equal((await app.inject('/health/db')).statusCode, 404)
+})
+
+t.test('before its start tasks the service lives, is not ready, and keeps its other routes shut', async (t) => {
+  const app = await unstarted(t)
+  t.equal((await app.inject('/health/live')).statusCode, 200)
+  const ready = await app.inject('/health/ready')
+  t.equal(ready.statusCode, 503)
+  t.equal(ready.headers['retry-after'], '1')
+  t.match(ready.json(), { status: 'not_ready', checks: { database: 'passed', migrations: 'failed' } })
+  const health = await app.inject('/health')
+  t.equal(health.statusCode, 503)
+  t.match(health.json(), { status: 'unhealthy' })
+  const other = await app.inject('/anything')
+  t.equal(other.statusCode, 503)
+  t.equal(other.headers['retry-after'], '1')
+  t.match(other.json(), { statusCode: 503, error: 'Service Unavailable' })
+})
+
+t.test('a draining service lives, and is not ready', async (t) => {
+  const app = await build(t)
+  app.lifecycle.drain()
+  t.equal((await app.inject('/health/live')).statusCode, 200)
+  const ready = await app.inject('/health/ready')
+  t.equal(ready.statusCode, 503)
+  t.match(ready.json(), { status: 'not_ready', draining: true, checks: { database: 'passed' } })
+  t.equal((await app.inject('/health')).json().status, 'unhealthy')
+  t.equal((await app.inject('/anything')).statusCode, 404, 'other routes answer as before')
+})
+
+t.test('MIGRATIONS=off asks nothing of the schema, and says nothing of it', async (t) => {
+  const app = await build(t, { MIGRATIONS: 'off', DATABASE_URL: await database(t, { empty: true }) })
+  t.same((await app.inject('/health/ready')).json().checks, { database: 'passed', redis: 'passed' })
+  t.match((await app.inject('/health/db')).json().migrations, { applied: 0, pending: 1, last: null })
+})
+
+t.test("a check of the template's user shows in both answers", async (t) => {
+  const app = await build(t)
+  app.health.add({
+    name: 'payments',
+    required: true,
+    check: async () => {
+      throw new Error('postgres://user:hunter2@host is what no answer may say')
+    },
+  })
+  const ready = await app.inject('/health/ready')
+  t.equal(ready.statusCode, 503)
+  t.equal(ready.json().checks.payments, 'failed')
+  const health = await app.inject('/health')
+  t.match(health.json(), {
+    status: 'unhealthy',
+    services: { payments: { status: 'error', latencyMs: null, reason: 'error' } },
+  })
+  t.notMatch(health.body, /hunter2|host/)
+})
+
+async function redisStopped(t: Test, env: NodeJS.ProcessEnv = {}) {
+  const redis = await startRedis()
+  t.teardown(() => redis.close())
+  const app = await build(t, { REDIS_URL: redis.url, ...env })
+  t.equal((await app.inject('/health')).statusCode, 200)
+  const closed = new Promise((resolve) => app.redis.once('close', resolve))
+  await redis.stop()
+  await closed
+  return { app, redis }
+}
+
+t.test('Redis stopped: degraded, and ready; healthy when it is back', async (t) => {
+  const { app, redis } = await redisStopped(t)
+  const health = await app.inject('/health')
+  t.equal(health.statusCode, 503)
+  t.equal(health.headers['retry-after'], '1')
+  t.match(health.json(), {
+    status: 'degraded',
+    services: { database: OK, redis: { status: 'error', latencyMs: null, reason: 'refused' } },
+  })
+  const ready = await app.inject('/health/ready')
+  t.equal(ready.statusCode, 200)
+  t.same(ready.json(), { status: 'ready', checks: { database: 'passed', migrations: 'passed', redis: 'failed' } })
+
+  const back = new Promise((resolve) => app.redis.once('ready', resolve))
+  await redis.start()
+  await back
+  t.equal((await app.inject('/health')).json().status, 'healthy')
+})
+
+t.test('READINESS_REQUIRES=database,redis: Redis stopped is not ready', async (t) => {
+  const { app } = await redisStopped(t, { READINESS_REQUIRES: 'database,redis' })
+  t.equal((await app.inject('/health/ready')).statusCode, 503)
+  t.equal((await app.inject('/health')).json().status, 'unhealthy')
+})
+
+async function databaseStopped(t: Test, env: NodeJS.ProcessEnv = {}) {
+  const postgres = await startPostgres()
+  t.teardown(() => postgres.close())
+  const app = await build(t, { DATABASE_URL: postgres.url, ...env })
+  t.equal((await app.inject('/health')).statusCode, 200)
+  await postgres.stop()
+  return { app, postgres }
+}
+
+t.test('PostgreSQL stopped: unhealthy and not ready; both well when it is back', async (t) => {
+  const { app, postgres } = await databaseStopped(t)
+  const health = await app.inject('/health')
+  t.equal(health.statusCode, 503)
+  t.match(health.json(), {
+    status: 'unhealthy',
+    services: { database: { status: 'error', latencyMs: null, reason: 'refused' }, redis: OK },
+  })
+  const ready = await app.inject('/health/ready')
+  t.equal(ready.statusCode, 503)
+  t.match(ready.json(), { status: 'not_ready', checks: { database: 'failed', migrations: 'passed', redis: 'passed' } })
+  const db = await app.inject('/health/db')
+  t.equal(db.statusCode, 503)
+  t.match(db.json(), { status: 'error', database: null, version: null, latencyMs: null, reason: 'refused' })
+  t.equal((await app.inject('/health/live')).statusCode, 200)
+
+  await postgres.start()
+  t.equal((await app.inject('/health/ready')).statusCode, 200)
+  t.equal((await app.inject('/health')).json().status, 'healthy')
+})
+
+t.test('READINESS_REQUIRES empty: only start and drain decide', async (t) => {
+  const { app } = await databaseStopped(t, { READINESS_REQUIRES: '', REDIS_URL: backends.redis })
+  t.equal((await app.inject('/health/ready')).statusCode, 200)
+  t.equal((await app.inject('/health')).json().status, 'degraded')
+})
