@@ -75,7 +75,11 @@ t.test('a migration that fails: named, rolled back with its batch, exit 1', asyn
 
 t.test('a file that cannot be a migration, or comes too late, is an error', async (t) => {
   const wrong: [string, string, RegExp][] = [
-    ['20270101000000_misspelt.ts', 'export const pu = () => {}', /20270101000000_misspelt\.ts exports no function named up/],
+    [
+      '20270101000000_misspelt.ts',
+      'export const pu = () => {}',
+      /20270101000000_misspelt\.ts exports no function named up/,
+    ],
     ['20200101000000_late.ts', 'export const up = async () => {}', /20200101000000_late/],
   ]
   for (const [name, content, message] of wrong) {

@@ -43,7 +43,7 @@ t.test('a rotated password is used for the next connection', async (t) => {
   t.testdir({ url: redis.url.replace('first', 'second') })
   const back = new Promise((resolve) => app.redis.once('ready', resolve))
   const id = await app.redis.client('ID')
-  app.redis.client('KILL', 'ID', id, 'SKIPME', 'no').catch(() => {})
+  app.redis.call('CLIENT', 'KILL', 'ID', id, 'SKIPME', 'no').catch(() => {})
   await back
   t.equal(await app.redis.ping(), 'PONG')
 })

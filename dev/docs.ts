@@ -1,0 +1,59 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { schema } from '../src/config.ts'
+
+const ROOT = path.join(import.meta.dirname, '..')
+const TABLE = /(<!-- environment -->\n)[\s\S]*(<!-- \/environment -->)/
+
+/** The files that repeat the settings of `src/config.ts`, as they should read: contents by path. */
+export function documents(): Record<string, string> {
+  const readme = path.join(ROOT, 'README.md')
+  return {
+    [path.join(ROOT, '.env.example')]: example(),
+    [readme]: readFileSync(readme, 'utf8').replace(TABLE, (_, start, end) => `${start}${table()}${end}`),
+  }
+}
+
+interface Setting {
+  name: string
+  values: string
+  fallback: string
+  description: string
+}
+
+function settings(): Setting[] {
+  return Object.entries(schema.properties).map(([name, property]) => {
+    const {
+      type,
+      enum: values,
+      default: fallback = '',
+      description = '',
+    } = property as {
+      type: string
+      enum?: string[]
+      default?: unknown
+      description?: string
+    }
+    return { name, values: values?.join(', ') ?? type, fallback: String(fallback), description }
+  })
+}
+
+function example(): string {
+  const head = '# Every setting, with its default. Copy to .env and uncomment what differs; a real variable wins.\n'
+  const lines = settings().map(
+    ({ name, values, fallback, description }) => `\n# ${description} (${values})\n# ${name}=${fallback}\n`,
+  )
+  return head + lines.join('')
+}
+
+function table(): string {
+  const rows = settings().map(
+    ({ name, values, fallback, description }) =>
+      `| \`${name}\` | ${values} | ${fallback && `\`${fallback}\``} | ${description} |\n`,
+  )
+  return `| Variable | Type | Default | What it is |\n| --- | --- | --- | --- |\n${rows.join('')}`
+}
+
+if (import.meta.main) {
+  for (const [file, content] of Object.entries(documents())) writeFileSync(file, content)
+}
