@@ -24,8 +24,9 @@ export class Probe {
       await this.#ask()
     } catch (err) {
       this.#drop()
+      signal.throwIfAborted() // what the dropped connection says of itself is no news
       // A lost connection is not a lost database.
-      if (!reused || signal.aborted) throw err
+      if (!reused) throw err
       await this.#ask()
     } finally {
       signal.removeEventListener('abort', lostConnection)

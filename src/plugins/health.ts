@@ -81,12 +81,15 @@ class Health {
 
   async #run({ name, required, check }: Check): Promise<CheckResult> {
     const started = performance.now()
-    const signal = AbortSignal.timeout(this.#timeoutMs)
-    const deadline = new Promise<never>((_, reject) => {
-      signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-    })
+    const deadline = Promise.withResolvers<never>()
+    const controller = new AbortController()
+    const { signal } = controller
+    const timer = setTimeout(() => {
+      controller.abort()
+      deadline.reject(signal.reason)
+    }, this.#timeoutMs)
     try {
-      await Promise.race([check(signal), deadline])
+      await Promise.race([check(signal), deadline.promise])
       this.#recovered(name)
       return { required, status: 'ok', latencyMs: Math.round((performance.now() - started) * 10) / 10 }
     } catch (err) {
@@ -94,6 +97,8 @@ class Health {
       const reason = signal.aborted ? 'timeout' : reasonOf(err)
       this.#failed(name, reason, err)
       return { required, status: 'error', latencyMs: null, reason }
+    } finally {
+      clearTimeout(timer)
     }
   }
 

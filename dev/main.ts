@@ -1,0 +1,102 @@
+/** `npm run dev`: the service, reloaded on change, with a PostgreSQL and a Redis of its own where none is given. */
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import pretty from 'pino-pretty'
+import { ownedDatabases } from './databases.ts'
+import { FolderInUseError, openHome } from './home.ts'
+import { freePort } from './ports.ts'
+import { startPostgres } from './postgres.ts'
+import { postgresVersion } from './postgres-binaries.ts'
+import { startRedis } from './redis.ts'
+
+const ROOT = fileURLToPath(import.meta.resolve('..'))
+const LOCAL = join(ROOT, '.local')
+/** Where a second shell finds the servers: kysely.config.ts reads it. */
+const ENV_FILE = join(LOCAL, 'dev.env')
+/** Longer than the service takes to drain by itself. */
+const SERVICE_STOP_MS = 20_000
+
+const say = (text: string) => process.stdout.write(`${text}\n`)
+const isSet = (...names: string[]) => names.some((name) => process.env[name])
+
+// What is deferred last ends first: the service drains while its servers run.
+const running = new AsyncDisposableStack()
+let leaving = false
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void leave(0))
+// A closed terminal takes no more output, and is no reason not to stop in good order.
+process.stdout.on('error', () => {})
+
+try {
+  await main()
+} catch (error) {
+  process.stderr.write(`${(error as Error).message}\n`)
+  await leave(1)
+}
+
+async function main(): Promise<void> {
+  const local = await openHome('', LOCAL, 'pipe')
+  const servers = { ...(await database()), ...(await redis()) }
+  writeEnvFile(servers)
+  const env = { ...process.env, ...servers }
+  say(`database  ${env['DATABASE_URL'] || env['DATABASE_URL_FILE'] || env['POSTGRES_HOST']}`)
+  say(`redis     ${env['REDIS_URL'] || 'as configured'}`)
+  say(`service   http://localhost:${env['PORT'] || 3000}/health`)
+  if (leaving) return
+  running.defer(() => local.close())
+  local.output?.pipe(pretty({ colorize: process.stdout.isTTY, destination: process.stdout }))
+  const { exited } = await local.start({
+    argv: [process.execPath, '--watch', '--watch-preserve-output', 'src/server.ts'],
+    cwd: ROOT,
+    env,
+    output: 'stdout',
+    stopSignal: 'SIGTERM',
+    stopTimeoutMs: SERVICE_STOP_MS,
+    remove: ENV_FILE,
+  })
+  const reason = await exited
+  if (!leaving) throw new Error(`node --watch ended (${reason})`)
+}
+
+async function database(): Promise<Record<string, string>> {
+  if (isSet('DATABASE_URL', 'DATABASE_URL_FILE', 'POSTGRES_HOST')) return {}
+  const version = postgresVersion(process.env['PG_VERSION'])
+  const directory = join(LOCAL, `postgres-${version}`)
+  const server = await startPostgres({ version, directory, onExit: (reason) => died('PostgreSQL', reason) })
+  running.defer(() => server.close())
+  const [url = '', testUrl = ''] = await ownedDatabases(server.url, 'footing', ['footing', 'footing_test'])
+  return { DATABASE_URL: url, TEST_DATABASE_URL: testUrl }
+}
+
+async function redis(): Promise<Record<string, string>> {
+  if (isSet('REDIS_URL', 'REDIS_URL_FILE', 'REDIS_SENTINELS', 'REDIS_CLUSTER_NODES')) return {}
+  try {
+    const directory = join(LOCAL, 'redis-data')
+    const server = await startRedis({ directory, onExit: (reason) => died('Redis', reason) })
+    running.defer(() => server.close())
+    return { REDIS_URL: server.url, TEST_REDIS_URL: `${server.url}/1` }
+  } catch (error) {
+    if (error instanceof FolderInUseError) throw error
+    say(`${(error as Error).message}\nThe service runs without Redis, degraded.`)
+    // A port that nobody listens on: the default could be a Redis of something else.
+    return { REDIS_URL: `redis://127.0.0.1:${await freePort()}` }
+  }
+}
+
+function writeEnvFile(variables: Record<string, string>): void {
+  // One that a crash of the machine left has the mode it was made with.
+  rmSync(ENV_FILE, { force: true })
+  const lines = Object.entries(variables).map(([name, value]) => `${name}=${value}\n`)
+  if (lines.length > 0) writeFileSync(ENV_FILE, lines.join(''), { mode: 0o600 })
+}
+
+function died(server: string, reason: string): void {
+  if (!leaving) say(`${server} ended by itself (${reason}). The service runs on without it; Ctrl-C stops the rest.`)
+}
+
+async function leave(code: number): Promise<void> {
+  if (leaving) return
+  leaving = true
+  await running.disposeAsync()
+  process.exit(code)
+}

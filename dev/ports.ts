@@ -1,0 +1,28 @@
+import { randomInt } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+
+/**
+ * A free port on 127.0.0.1, below the range that systems take outgoing connections from (32768 on Linux, 49152 on
+ * macOS). Inside that range a client that keeps dialling the port of a stopped server can connect to itself, and any
+ * outgoing connection can take the port before the server is back.
+ */
+export async function freePort(): Promise<number> {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const port = randomInt(15_000, 30_000)
+    if (await isFree(port)) return port
+  }
+  throw new Error('no free port found between 15000 and 29999')
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer().listen(port, '127.0.0.1')
+  try {
+    await once(server, 'listening')
+  } catch {
+    return false
+  }
+  server.close()
+  await once(server, 'close')
+  return true
+}

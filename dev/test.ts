@@ -1,0 +1,101 @@
+/** `npm test`: runs tap, with its arguments, on a PostgreSQL and a Redis of its own where none is given. */
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Kysely, PostgresDialect } from 'kysely'
+import { Client, Pool } from 'pg'
+import { schema } from '../src/config.ts'
+import { createMigrator } from '../src/database/migrator.ts'
+import { ownedDatabases } from './databases.ts'
+import { openHome } from './home.ts'
+import { createTemplate, startPostgres, TEMPLATE_VARIABLE } from './postgres.ts'
+import { postgresVersion } from './postgres-binaries.ts'
+import { startRedis } from './redis.ts'
+
+const ROOT = fileURLToPath(import.meta.resolve('..'))
+
+// What is deferred last ends first.
+const running = new AsyncDisposableStack()
+let leaving = false
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void leave(1))
+
+try {
+  await leave(await main())
+} catch (error) {
+  process.stderr.write(`${(error as Error).message}\n`)
+  await leave(1)
+}
+
+async function main(): Promise<number> {
+  const version = postgresVersion(process.env['PG_VERSION'])
+  const template = await createTemplate(version)
+  running.defer(() => template.close())
+  process.env[TEMPLATE_VARIABLE] = template.folder
+  const database = process.env['TEST_DATABASE_URL'] || (await ownPostgres())
+  const variables = {
+    TEST_DATABASE_URL: database,
+    TEST_DATABASE_TEMPLATE: await migratedTemplate(database),
+    TEST_REDIS_URL: process.env['TEST_REDIS_URL'] || (await ownRedis()),
+    PG_VERSION: String(version),
+  }
+  const tap = await openHome('footing-tap-', undefined, 'inherit')
+  running.defer(() => tap.close())
+  const { exited } = await tap.start({
+    argv: [process.execPath, join(ROOT, 'node_modules', '.bin', 'tap'), ...process.argv.slice(2)],
+    cwd: ROOT,
+    env: { ...withoutSettings(process.env), ...variables },
+    output: 'stdout',
+    stopSignal: 'SIGTERM',
+  })
+  const code = Number(await exited)
+  return Number.isNaN(code) ? 1 : code // ended by a signal
+}
+
+async function ownPostgres(): Promise<string> {
+  const server = await startPostgres({ version: postgresVersion(process.env['PG_VERSION']) })
+  running.defer(() => server.close())
+  const [url = ''] = await ownedDatabases(server.url, 'footing', ['footing_test'])
+  return url
+}
+
+async function ownRedis(): Promise<string> {
+  const server = await startRedis()
+  running.defer(() => server.close())
+  return server.url
+}
+
+/** The name of a migrated database, which the tests clone and nobody is connected to. */
+async function migratedTemplate(database: string): Promise<string> {
+  const name = `footing_template_${randomBytes(4).toString('hex')}`
+  await query(database, `create database ${name}`)
+  running.defer(() => query(database, `drop database ${name} with (force)`))
+  const connectionString = Object.assign(new URL(database), { pathname: name }).href
+  const db = new Kysely<unknown>({ dialect: new PostgresDialect({ pool: new Pool({ connectionString, max: 1 }) }) })
+  const { error } = await createMigrator(db).migrateToLatest()
+  await db.destroy()
+  if (error) throw error
+  return name
+}
+
+async function query(connectionString: string, sql: string): Promise<void> {
+  const client = new Client({ connectionString })
+  await client.connect()
+  try {
+    await client.query(sql)
+  } finally {
+    await client.end()
+  }
+}
+
+/** The tests must not find the development servers, nor depend on what is set in the shell they run from. */
+function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const rest = Object.entries(env).filter(([name]) => !(name in schema.properties) && !/^PG[A-Z]/.test(name))
+  return Object.fromEntries(rest)
+}
+
+async function leave(code: number): Promise<void> {
+  if (leaving) return
+  leaving = true
+  await running.disposeAsync()
+  process.exit(code)
+}

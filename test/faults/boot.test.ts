@@ -1,0 +1,144 @@
+import pg from 'pg'
+import t, { type Test } from 'tap'
+import { startPostgres } from '../../dev/postgres.ts'
+import { startRedis } from '../../dev/redis.ts'
+import { copyProject, database, query, Service, until } from '../helper.ts'
+import { ask, PROBE_LIMIT_MS, Prober, QUICK, TcpProxy } from './tools.ts'
+
+const SLOW_MIGRATION = {
+  'migrations/20270101000000_slow.ts': `
+    import { sql } from 'kysely'
+    export const up = async (db) => {
+      await sql\`create table slow ()\`.execute(db)
+      await sql\`select pg_sleep(60)\`.execute(db)
+    }`,
+}
+
+async function server(t: Test, settings: Record<string, string> = {}) {
+  const postgres = await startPostgres({ settings })
+  t.teardown(() => postgres.close())
+  return postgres
+}
+
+/** Up, alive, not ready, and says what for; then ready once the database is mended. */
+async function waitsFor(t: Test, url: string, reason: string, mend: () => unknown) {
+  const service = new Service(t, { ...QUICK, DATABASE_CONNECT_TIMEOUT_MS: '500', DATABASE_URL: url })
+  const address = await service.url()
+  t.match(await service.logged('waiting for the database'), { level: 40, reason })
+  const ready = new Prober(t, `${address}/health/ready`)
+  t.match((await ready.next(503)).body, {
+    status: 'not_ready',
+    waitingFor: 'database',
+    checks: { migrations: 'failed' },
+  })
+  t.equal((await ask(`${address}/health/live`)).status, 200)
+  t.equal((await ask(`${address}/other`)).status, 503)
+  t.match((await ask(`${address}/health`)).body, { status: 'unhealthy', waitingFor: 'database' })
+  await mend()
+  await ready.next(200)
+  t.ok(ready.slowest < PROBE_LIMIT_MS, `in under a second: ${Math.round(ready.slowest)} ms`)
+  const told = service.logs.filter(({ msg, reason: why }) => msg === 'waiting for the database' && why === reason)
+  t.equal(told.length, 1, 'one log line while the reason stays')
+}
+
+t.test('the database refuses', async (t) => {
+  const postgres = await server(t)
+  await postgres.stop()
+  await waitsFor(t, postgres.url, 'refused', () => postgres.start())
+})
+
+t.test('the database hangs', async (t) => {
+  const postgres = await server(t)
+  postgres.pause()
+  await waitsFor(t, postgres.url, 'timeout', () => postgres.resume())
+})
+
+t.test('the network swallows every packet', async (t) => {
+  const proxy = await TcpProxy.start(t, (await server(t)).url)
+  proxy.swallow()
+  await waitsFor(t, proxy.url, 'timeout', () => proxy.heal())
+})
+
+t.test('the database is full', async (t) => {
+  const postgres = await server(t, { max_connections: '4', superuser_reserved_connections: '0' })
+  const others = Array.from({ length: 4 }, () => new pg.Client(postgres.url))
+  await Promise.all(others.map((client) => client.connect()))
+  await waitsFor(t, postgres.url, 'limit', () => Promise.all(others.map((client) => client.end())))
+})
+
+t.test('the database’s name is not known: the service stays up and waits', async (t) => {
+  const service = new Service(t, { ...QUICK, DATABASE_URL: 'postgres://user:hunter2@nowhere.invalid/app' })
+  t.match(await service.logged('waiting for the database'), { reason: 'unreachable' })
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 0)
+  t.notMatch(service.output, /hunter2/)
+})
+
+t.test('Redis hangs, and boot does not wait', async (t) => {
+  const redis = await startRedis()
+  t.teardown(() => redis.close())
+  redis.pause()
+  const service = new Service(t, { ...QUICK, DATABASE_URL: await database(t), REDIS_URL: redis.url })
+  const url = await service.url()
+  await service.logged('ready')
+  t.equal((await ask(`${url}/health/ready`)).status, 200)
+  const health = new Prober(t, `${url}/health`)
+  t.match((await health.next(503)).body, { status: 'degraded' })
+  redis.resume()
+  await health.next(200)
+})
+
+t.test('eight replicas boot at once on an empty database: each migration is applied once', async (t) => {
+  const DATABASE_URL = await database(t, { empty: true })
+  const replicas = Array.from(
+    { length: 8 },
+    () => new Service(t, { DATABASE_URL, DATABASE_CONNECT_TIMEOUT_MS: '60000' }),
+  )
+  await Promise.all(replicas.map((replica) => replica.logged('ready')))
+  const applied = replicas.flatMap(({ logs }) => logs.filter(({ msg }) => msg === 'migrated'))
+  t.equal(applied.length, 1)
+})
+
+async function migrating(t: Test) {
+  const directory = await copyProject(t, SLOW_MIGRATION)
+  const DATABASE_URL = await database(t)
+  const service = new Service(t, { ...QUICK, DATABASE_URL }, directory)
+  const sleeping =
+    "select pid from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid() and datname = current_database()"
+  await until(
+    () => query(DATABASE_URL, sleeping),
+    (rows) => rows.length === 1,
+  )
+  return { service, DATABASE_URL, directory, sleeping }
+}
+
+t.test('another replica migrates: not ready, and says so', async (t) => {
+  const { DATABASE_URL, directory, sleeping } = await migrating(t)
+  const second = new Service(t, { ...QUICK, DATABASE_URL }, directory)
+  const url = await second.url()
+  await second.logged('another process migrates')
+  t.match((await ask(`${url}/health/ready`)).body, { status: 'not_ready', waitingFor: 'migration lock' })
+  await query(DATABASE_URL, `select pg_cancel_backend(pid) from (${sleeping}) as running`)
+})
+
+for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+  t.test(`${signal} while a migration runs: rolled back, the lock released, and the next one succeeds`, async (t) => {
+    const { service, DATABASE_URL, sleeping } = await migrating(t)
+    service.child.kill(signal)
+    t.equal(await service.exited, signal === 'SIGTERM' ? 0 : null)
+    await until(
+      () => query(DATABASE_URL, sleeping),
+      (rows) => rows.length === 0,
+    )
+    t.same(await query(DATABASE_URL, "select 1 from pg_tables where tablename = 'slow'"), [])
+    t.same(
+      await query(
+        DATABASE_URL,
+        "select 1 from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())",
+      ),
+      [],
+    )
+    const next = await copyProject(t, { 'migrations/20270101000000_slow.ts': 'export const up = async () => {}' })
+    await new Service(t, { DATABASE_URL }, next).logged('ready')
+  })
+}

@@ -1,0 +1,198 @@
+import { once } from 'node:events'
+import { Agent, request } from 'node:http'
+import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { startPostgres } from '../../dev/postgres.ts'
+import { startRedis } from '../../dev/redis.ts'
+import { database, Service, until } from '../helper.ts'
+import { ask, projectWithRoutes, QUICK } from './tools.ts'
+
+async function start(t: Test, env: NodeJS.ProcessEnv = {}) {
+  const directory = await projectWithRoutes(t)
+  const service = new Service(
+    t,
+    { ...QUICK, DATABASE_URL: env['DATABASE_URL'] ?? (await database(t)), ...env },
+    directory,
+  )
+  const url = await service.url()
+  await service.logged('ready')
+  return { service, url }
+}
+
+/** A keep-alive client that asks as fast as it is answered. Counts what was lost. */
+class Client {
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  readonly #url: string
+  answered = 0
+  lost: string[] = []
+  refused = false
+
+  constructor(url: string) {
+    this.#url = url
+  }
+
+  /** Until the port is closed. */
+  async run(): Promise<void> {
+    while (!this.refused) {
+      try {
+        const status = await this.#ask()
+        if (status === 200) this.answered++
+        else this.lost.push(String(status))
+      } catch (err) {
+        const { code } = err as NodeJS.ErrnoException
+        if (code === 'ECONNREFUSED') this.refused = true
+        else this.lost.push(String(code))
+      }
+    }
+    this.#agent.destroy()
+  }
+
+  #ask(): Promise<number | undefined> {
+    const { promise, resolve, reject } = Promise.withResolvers<number | undefined>()
+    request(this.#url, { agent: this.#agent }, (response) => {
+      response
+        .resume()
+        .on('end', () => resolve(response.statusCode))
+        .on('error', reject)
+    })
+      .on('error', reject)
+      .end()
+    return promise
+  }
+}
+
+t.test('SIGTERM under direct keep-alive load loses no request', async (t) => {
+  const { service, url } = await start(t)
+  const clients = Array.from({ length: 16 }, () => new Client(`${url}/sleep?ms=1`))
+  const running = Promise.all(clients.map((client) => client.run()))
+  await until(
+    async () => clients.reduce((sum, { answered }) => sum + answered, 0),
+    (answered) => answered > 500,
+  )
+  service.child.kill('SIGTERM')
+  await running
+  t.equal(await service.exited, 0)
+  t.same(
+    clients.flatMap(({ lost }) => lost),
+    [],
+  )
+})
+
+t.test(
+  'SIGTERM: ready says draining at once, other routes answer for the delay, what is in flight finishes',
+  async (t) => {
+    const { service, url } = await start(t, { SHUTDOWN_DELAY_MS: '1500' })
+    const slow = ask(`${url}/sleep?ms=2500`)
+    await ask(`${url}/sleep?ms=0`)
+    service.child.kill('SIGTERM')
+    await service.logged('leaving')
+    const ready = await ask(`${url}/health/ready`)
+    t.equal(ready.status, 503)
+    t.match(ready.body, { status: 'not_ready', draining: true })
+    t.equal((await ask(`${url}/health/live`)).status, 200)
+    t.equal((await ask(`${url}/sleep?ms=0`)).status, 200)
+    t.equal((await slow).status, 200)
+    t.equal(await service.exited, 0)
+  },
+)
+
+t.test('a process that was never ready leaves without the delay', async (t) => {
+  const postgres = await startPostgres()
+  t.teardown(() => postgres.close())
+  postgres.pause()
+  const service = new Service(t, { ...QUICK, DATABASE_URL: postgres.url, SHUTDOWN_DELAY_MS: '600000' })
+  await service.logged('waiting for the database')
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 0)
+})
+
+for (const awaited of [false, true]) {
+  t.test(`SIGTERM while both backends hang, a request ${awaited ? 'waits' : 'does not wait'} for them`, async (t) => {
+    const postgres = await startPostgres()
+    const redis = await startRedis()
+    t.teardown(() => Promise.all([postgres.close(), redis.close()]))
+    const { service, url } = await start(t, {
+      DATABASE_URL: postgres.url,
+      REDIS_URL: redis.url,
+      SHUTDOWN_TIMEOUT_MS: '2000',
+    })
+    await ask(`${url}/query`)
+    postgres.pause()
+    redis.pause()
+    if (awaited) {
+      ask(`${url}/query`)
+      await until(
+        async () => (await ask(`${url}/pool`)).body,
+        ({ idleCount }) => idleCount === 0,
+      )
+    }
+    service.child.kill('SIGTERM')
+    t.equal(await service.exited, awaited ? 1 : 0)
+  })
+}
+
+t.test('SIGTERM while Redis hangs, or is stopped: exit 0', async (t) => {
+  for (const fault of ['pause', 'stop'] as const) {
+    const redis = await startRedis()
+    t.teardown(() => redis.close())
+    const { service } = await start(t, { REDIS_URL: redis.url })
+    await redis[fault]()
+    service.child.kill('SIGTERM')
+    t.equal(await service.exited, 0, fault)
+  }
+})
+
+t.test('SIGTERM while PostgreSQL is stopped: exit 0', async (t) => {
+  const postgres = await startPostgres()
+  t.teardown(() => postgres.close())
+  const { service, url } = await start(t, { DATABASE_URL: postgres.url })
+  await ask(`${url}/query`)
+  await postgres.stop()
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 0)
+})
+
+t.test('a second signal exits at once', async (t) => {
+  const { service } = await start(t, { SHUTDOWN_DELAY_MS: '600000' })
+  service.child.kill('SIGTERM')
+  await service.logged('leaving')
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 1)
+})
+
+for (const route of ['/crash', '/reject']) {
+  t.test(`an uncaught error (${route}) is logged once, without secrets, and ends the process with 1`, async (t) => {
+    const { service, url } = await start(t)
+    const slow = ask(`${url}/sleep?ms=500`)
+    await ask(`${url}${route}`)
+    t.equal((await slow).status, 200, 'what is in flight finishes')
+    t.equal(await service.exited, 1)
+    t.equal(service.logs.filter(({ level }) => level === 60).length, 1)
+    t.notMatch(service.output, /hunter2/)
+  })
+}
+
+t.test('200 slow clients that never finish a request are closed, and the probes stay well', async (t) => {
+  const { url } = await start(t)
+  const { hostname, port } = new URL(url)
+  const closed = Array.from({ length: 200 }, async () => {
+    const socket = connect(Number(port), hostname)
+    socket.on('error', () => {})
+    socket.write('GET /health HTTP/1.1\r\nhost: x\r\nx-slow: ')
+    const drip = setInterval(() => socket.write('a'), 500)
+    socket.resume()
+    await once(socket, 'close')
+    clearInterval(drip)
+  })
+  const probes = (async () => {
+    const answers: number[] = []
+    for (let i = 0; i < 20; i++) {
+      answers.push((await ask(`${url}/health/ready`)).status)
+      await sleep(100)
+    }
+    return answers
+  })()
+  await Promise.all(closed)
+  t.same([...new Set(await probes)], [200])
+})

@@ -1,0 +1,52 @@
+import t, { type Test } from 'tap'
+import { startRedis } from '../../dev/redis.ts'
+import { database, Service } from '../helper.ts'
+import { ask, PROBE_LIMIT_MS, Prober, projectWithRoutes, QUICK, TcpProxy } from './tools.ts'
+
+async function setUp(t: Test) {
+  const redis = await startRedis()
+  t.teardown(() => redis.close())
+  const proxy = await TcpProxy.start(t, redis.url)
+  const service = new Service(
+    t,
+    { ...QUICK, DATABASE_URL: await database(t), REDIS_URL: proxy.url },
+    await projectWithRoutes(t),
+  )
+  const url = await service.url()
+  await service.logged('ready')
+  const health = new Prober(t, `${url}/health`)
+  await health.next(200)
+  const ready = new Prober(t, `${url}/health/ready`)
+  const { listeners } = (await ask(`${url}/pool`)).body
+  return { redis, proxy, service, url, health, ready, listeners }
+}
+
+type SetUp = Awaited<ReturnType<typeof setUp>>
+
+const faults: Record<string, { break(all: SetUp): unknown; mend(all: SetUp): unknown; reason: RegExp }> = {
+  stopped: { break: ({ redis }) => redis.stop(), mend: ({ redis }) => redis.start(), reason: /refused/ },
+  hung: { break: ({ redis }) => redis.pause(), mend: ({ redis }) => redis.resume(), reason: /timeout/ },
+  'behind a network that swallows every packet': {
+    break: ({ proxy }) => proxy.swallow(),
+    mend: ({ proxy }) => proxy.heal(),
+    reason: /timeout/,
+  },
+}
+
+for (const [name, fault] of Object.entries(faults)) {
+  t.test(`Redis ${name}: degraded, ready, and healthy by itself`, async (t) => {
+    const all = await setUp(t)
+    await fault.break(all)
+    const degraded = await all.health.next(503)
+    t.match(degraded.body, { status: 'degraded', services: { database: { status: 'ok' }, redis: { status: 'error' } } })
+    t.match((degraded.body['services'] as { redis: { reason: string } }).redis.reason, fault.reason)
+    await fault.mend(all)
+    await all.health.next(200)
+    t.equal(all.service.child.exitCode, null, 'the process lives')
+    t.equal(all.ready.count(503) + all.ready.count(0), 0, 'ready throughout')
+    t.equal(all.health.count(0), 0)
+    for (const { slowest } of [all.health, all.ready])
+      t.ok(slowest < PROBE_LIMIT_MS, `in under a second: ${slowest} ms`)
+    t.equal((await ask(`${all.url}/pool`)).body['listeners'], all.listeners, 'no listener leaked')
+  })
+}
