@@ -1,11 +1,11 @@
 import { once } from 'node:events'
-import { Agent, request } from 'node:http'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { startRedis } from '../../dev/redis.ts'
 import { database, Service, until } from '../helper.ts'
+import { Client } from './client.ts'
 import { ask, projectWithRoutes, QUICK } from './tools.ts'
 
 async function start(t: Test, env: NodeJS.ProcessEnv = {}) {
@@ -18,48 +18,6 @@ async function start(t: Test, env: NodeJS.ProcessEnv = {}) {
   const url = await service.url()
   await service.logged('ready')
   return { service, url }
-}
-
-/** A keep-alive client that asks as fast as it is answered. Counts what was lost. */
-class Client {
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 })
-  readonly #url: string
-  answered = 0
-  lost: string[] = []
-  refused = false
-
-  constructor(url: string) {
-    this.#url = url
-  }
-
-  /** Until the port is closed. */
-  async run(): Promise<void> {
-    while (!this.refused) {
-      try {
-        const status = await this.#ask()
-        if (status === 200) this.answered++
-        else this.lost.push(String(status))
-      } catch (err) {
-        const { code } = err as NodeJS.ErrnoException
-        if (code === 'ECONNREFUSED') this.refused = true
-        else this.lost.push(String(code))
-      }
-    }
-    this.#agent.destroy()
-  }
-
-  #ask(): Promise<number | undefined> {
-    const { promise, resolve, reject } = Promise.withResolvers<number | undefined>()
-    request(this.#url, { agent: this.#agent }, (response) => {
-      response
-        .resume()
-        .on('end', () => resolve(response.statusCode))
-        .on('error', reject)
-    })
-      .on('error', reject)
-      .end()
-    return promise
-  }
 }
 
 t.test('SIGTERM under direct keep-alive load loses no request', async (t) => {
