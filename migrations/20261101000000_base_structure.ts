@@ -1,7 +1,19 @@
 import { type Kysely, sql } from 'kysely'
 
 export async function up(db: Kysely<never>): Promise<void> {
-  await createTimescaleDb(db)
+  await sql`
+    do $$
+    begin
+      if exists (select from pg_available_extensions where name = 'timescaledb') then
+        create extension if not exists timescaledb;
+      else
+        raise notice 'timescaledb is not available on this server: going on without it';
+      end if;
+    exception when insufficient_privilege then
+      raise insufficient_privilege using message = format(
+        'timescaledb: role %s may not create the extension; a superuser must, in database %s',
+        current_user, current_database());
+    end $$`.execute(db)
 
   await sql`
     create function set_updated_at() returns trigger language plpgsql as $$
@@ -46,17 +58,4 @@ export async function down(db: Kysely<never>): Promise<void> {
   await sql`drop procedure keep_updated_at(regclass)`.execute(db)
   await sql`drop function set_updated_at()`.execute(db)
   // The extension stays: other schemas of the database may use it.
-}
-
-async function createTimescaleDb(db: Kysely<never>): Promise<void> {
-  const { rows } = await sql`select from pg_available_extensions where name = 'timescaledb'`.execute(db)
-  if (rows.length === 0) return
-  try {
-    await sql`create extension if not exists timescaledb`.execute(db)
-  } catch (err) {
-    if ((err as { code?: string }).code !== '42501') throw err
-    throw new Error('timescaledb: this role may not create the extension; a superuser must, in this database', {
-      cause: err,
-    })
-  }
 }

@@ -1,35 +1,36 @@
 import { Socket } from 'node:net'
 import pg from 'pg'
 
+interface Connection {
+  client: pg.Client
+  socket: Socket
+  opened: Promise<unknown>
+}
+
 /**
  * A connection for the health check alone: a pool busy with slow queries is not a database that is down,
  * and a database that hangs is not hidden behind the pool's queue.
  */
 export class Probe {
   readonly #options: pg.ClientConfig
-  readonly #onLost: (err: Error) => void
-  #connection: { client: pg.Client; socket: Socket } | undefined
+  readonly #onLost: () => void
+  #connection: Connection | undefined
 
-  constructor(options: pg.ClientConfig, onLost: (err: Error) => void) {
+  constructor(options: pg.ClientConfig, onLost: () => void) {
     this.#options = options
     this.#onLost = onLost
   }
 
   /** Resolves when the database answers and takes writes. Rejects as soon as the signal aborts. */
   async check(signal: AbortSignal): Promise<void> {
-    const lostConnection = () => this.#drop()
-    signal.addEventListener('abort', lostConnection, { once: true })
-    const reused = this.#connection !== undefined
+    const open = this.#connection
     try {
-      await this.#ask()
+      await this.#ask(open ?? this.#connect(), signal)
     } catch (err) {
-      this.#drop()
-      signal.throwIfAborted() // what the dropped connection says of itself is no news
-      // A lost connection is not a lost database.
-      if (!reused) throw err
-      await this.#ask()
-    } finally {
-      signal.removeEventListener('abort', lostConnection)
+      signal.throwIfAborted() // what a dropped connection says of itself is no news
+      // A lost connection is not a lost database, and a new one may lead to another server.
+      if (!open) throw err
+      await this.#ask(this.#connect(), signal)
     }
   }
 
@@ -40,30 +41,39 @@ export class Probe {
     this.#connection = undefined
   }
 
-  async #ask(): Promise<void> {
-    const client = this.#connection?.client ?? (await this.#connect())
-    // `on` on a standby, and on a primary that was told to take no writes.
-    const { rows } = await client.query('show transaction_read_only')
-    if (rows[0].transaction_read_only === 'on') {
-      throw Object.assign(new Error('The database is read-only'), { code: '25006' })
+  async #ask(connection: Connection, signal: AbortSignal): Promise<void> {
+    const drop = () => this.#drop(connection)
+    signal.addEventListener('abort', drop, { once: true })
+    try {
+      await connection.opened
+      // `on` on a standby, and on a primary that was told to take no writes.
+      const { rows } = await connection.client.query('show transaction_read_only')
+      if (rows[0].transaction_read_only === 'on') {
+        throw Object.assign(new Error('The database is read-only'), { code: '25006' })
+      }
+    } catch (err) {
+      drop()
+      throw err
+    } finally {
+      signal.removeEventListener('abort', drop)
     }
   }
 
-  async #connect(): Promise<pg.Client> {
+  #connect(): Connection {
     const socket = new Socket()
     const client = new pg.Client({ ...this.#options, stream: () => socket })
-    const connection = { client, socket }
+    const connection = { client, socket, opened: client.connect() }
     this.#connection = connection
-    client.on('error', (err) => {
-      if (this.#connection === connection) this.#connection = undefined
-      this.#onLost(err)
+    client.on('error', () => {
+      if (this.#connection !== connection) return
+      this.#connection = undefined
+      this.#onLost()
     })
-    await client.connect()
-    return client
+    return connection
   }
 
-  #drop(): void {
-    this.#connection?.socket.destroy()
-    this.#connection = undefined
+  #drop(connection: Connection): void {
+    if (this.#connection === connection) this.#connection = undefined
+    connection.socket.destroy()
   }
 }
