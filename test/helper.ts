@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { cp, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify'
@@ -62,7 +62,11 @@ export async function copyProject(t: Test, files: Record<string, string> = {}): 
     await cp(path.join(ROOT, name), path.join(directory, name), { recursive: true })
   }
   await symlink(path.join(ROOT, 'node_modules'), path.join(directory, 'node_modules'))
-  for (const [name, content] of Object.entries(files)) await writeFile(path.join(directory, name), content)
+  for (const [name, content] of Object.entries(files)) {
+    const file = path.join(directory, name)
+    await mkdir(path.dirname(file), { recursive: true })
+    await writeFile(file, content)
+  }
   return directory
 }
 

@@ -1,0 +1,42 @@
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { cp, readFile, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { copyProject, database, ROOT } from './helper.ts'
+
+t.test('README: "Your first table and route" works as it stands', async (t) => {
+  const readme = readFileSync(path.join(ROOT, 'README.md'), 'utf8')
+  const section = readme.split('\n## ').find((part) => part.startsWith('Your first table and route')) as string
+  const [migration, route, register, spec] = [...section.matchAll(/```ts\n(.*?)```/gs)].map(
+    ([, code]) => code as string,
+  )
+  const [importLine, , registerLine] = register?.split('\n') ?? []
+
+  const directory = await copyProject(t, {
+    'migrations/20270101000000_create_notes.ts': migration as string,
+    'src/routes/notes.ts': route as string,
+    'test/routes/notes.test.ts': spec as string,
+  })
+  await cp(path.join(ROOT, 'test/helper.ts'), path.join(directory, 'test/helper.ts'))
+  const app = path.join(directory, 'src/app.ts')
+  const source = await readFile(app, 'utf8')
+  await writeFile(
+    app,
+    `${importLine}\n${source.replace(/( *)await fastify.register\(healthRoutes\)\n/, `$&$1${registerLine}\n`)}`,
+  )
+
+  const url = await database(t)
+  // Without tap's hooks, which it hands down in NODE_OPTIONS and tsc cannot be loaded with.
+  const run = (...command: string[]) =>
+    promisify(execFile)('env', ['-u', 'NODE_OPTIONS', ...command], {
+      cwd: directory,
+      env: { ...process.env, CI: 'true', DATABASE_URL: url, TEST_DATABASE_TEMPLATE: new URL(url).pathname.slice(1) },
+    })
+  await run('npx', 'kysely', 'migrate:latest')
+  await run('npm', 'run', 'types')
+  await run('npx', 'tsc', '--noEmit')
+  const { stdout } = await run('node', 'test/routes/notes.test.ts')
+  t.match(stdout, /ok 1 - a note that was posted is listed/)
+})
