@@ -22,6 +22,9 @@ const CODES: Record<string, { reason: Reason; permanent?: true }> = {
   TimeoutError: { reason: 'timeout' },
   '53300': { reason: 'limit' },
   '53200': { reason: 'limit' },
+  // Of one statement, not of the database, whatever "timeout" its message says: cancelled, and no lock in time.
+  '57014': { reason: 'error' },
+  '55P03': { reason: 'error' },
   '25006': { reason: 'readonly' },
   READONLY: { reason: 'readonly' },
   '57P03': { reason: 'loading' },

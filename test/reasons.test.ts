@@ -10,6 +10,7 @@ const known: [Error | string, string][] = [
   [withCode('57P03'), 'loading'],
   [withCode('28P01'), 'auth'],
   [withCode('25006'), 'readonly'],
+  [withCode('57014', 'canceling statement due to statement timeout'), 'error'],
   [new Error('Command timed out'), 'timeout'],
   [new Error('Query read timeout'), 'timeout'],
   [new Error('timeout exceeded when trying to connect'), 'timeout'],

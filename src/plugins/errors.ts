@@ -1,10 +1,16 @@
+import { STATUS_CODES } from 'node:http'
 import type { FastifyError } from 'fastify'
 import fp from 'fastify-plugin'
 import { reasonOf, redact } from '../reasons.ts'
 
-/** An error of the server as a client may see it: never a detail. Those of the client keep Fastify's own shape. */
+/** An error of the server as a client may see it: its status, never a detail. Those of the client keep Fastify's shape. */
 export default fp(
   async function errors(fastify) {
+    const answer = (statusCode: number) => {
+      const name = STATUS_CODES[statusCode]
+      return { statusCode, error: name, message: name }
+    }
+
     fastify.setErrorHandler<FastifyError>((err, request, reply) => {
       const { statusCode = 500 } = err
       if (statusCode < 500 || err.code === 'STARTING') return reply.send(err)
@@ -13,15 +19,10 @@ export default fp(
       const reason = reasonOf(err)
       if (reason === 'error' || reason === 'auth') {
         request.log.error({ err }, 'request failed')
-        return reply
-          .code(500)
-          .send({ statusCode: 500, error: 'Internal Server Error', message: 'Internal Server Error' })
+        return reply.code(statusCode).send(answer(statusCode))
       }
       request.log.warn({ reason, err: redact(err) }, 'backend unavailable')
-      return reply
-        .code(503)
-        .header('retry-after', '1')
-        .send({ statusCode: 503, error: 'Service Unavailable', message: 'Service Unavailable' })
+      return reply.code(503).header('retry-after', '1').send(answer(503))
     })
   },
   { name: 'errors', fastify: '5.x' },

@@ -18,6 +18,8 @@ export type StartTask = (context: { signal: AbortSignal; waitFor: (what: string)
 class Lifecycle {
   phase: 'starting' | 'serving' | 'draining' = 'starting'
   waitingFor: string | undefined
+  /** Whether every start task is done. */
+  started = false
   readonly #tasks = new Map<string, { run: StartTask; done: boolean }>()
   readonly #abort = new AbortController()
 
@@ -38,12 +40,8 @@ class Lifecycle {
       task.done = true
     }
     this.waitingFor = undefined
+    this.started = true
     this.phase = 'serving'
-  }
-
-  /** Whether every start task is done. */
-  get started(): boolean {
-    return Array.from(this.#tasks.values()).every(({ done }) => done)
   }
 
   /** Each start task by name, and whether it is done. */

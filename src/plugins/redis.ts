@@ -28,12 +28,22 @@ export default fp(
       // A command whose caller has its error already must not run behind its back.
       autoResendUnfulfilledCommands: false,
       retryStrategy: (attempt) => {
-        if (config.REDIS_URL_FILE) client.options.password = passwordOf(secret(config, 'REDIS_URL'))
+        renewPassword()
         return backoff(attempt, MAX_RECONNECT_DELAY_MS)
       },
       // After a failover the old connection leads to a replica.
       reconnectOnError: ({ message }) => message.startsWith('READONLY'),
     })
+
+    /** A file that is away for a moment must not throw: the old password may still do. */
+    function renewPassword(): void {
+      if (!config.REDIS_URL_FILE) return
+      try {
+        client.options.password = decodeURIComponent(new URL(secret(config, 'REDIS_URL') ?? '').password)
+      } catch (err) {
+        quiet.failed(err)
+      }
+    }
 
     client.on('error', (err) => {
       lastError = err
@@ -64,7 +74,3 @@ export default fp(
   },
   { name: 'redis', fastify: '5.x', dependencies: ['env', 'health'] },
 )
-
-function passwordOf(url = ''): string {
-  return decodeURIComponent(new URL(url).password)
-}

@@ -9,6 +9,8 @@ t.test(
       refused: Object.assign(new Error('connect ECONNREFUSED 10.0.0.1'), { code: 'ECONNREFUSED' }),
       limit: Object.assign(new Error('sorry, too many clients already'), { code: '53300' }),
       pool: new Error('timeout exceeded when trying to connect'),
+      gateway: Object.assign(new Error('upstream hunter2 said no'), { statusCode: 502 }),
+      statement: Object.assign(new Error('canceling statement due to statement timeout'), { code: '57014' }),
       client: Object.assign(new Error('name is missing'), { statusCode: 400 }),
     }
     const app = await build(t, {}, async (fastify) => {
@@ -29,6 +31,9 @@ t.test(
       t.equal(answer.headers['retry-after'], '1')
       t.same(answer.json(), { statusCode: 503, error: 'Service Unavailable', message: 'Service Unavailable' })
     }
+
+    t.same((await ask('gateway')).json(), { statusCode: 502, error: 'Bad Gateway', message: 'Bad Gateway' })
+    t.equal((await ask('statement')).statusCode, 500, 'a statement that was cancelled is no database that is down')
 
     const client = await ask('client')
     t.equal(client.statusCode, 400)

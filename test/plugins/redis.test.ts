@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises'
 import t from 'tap'
 import { startRedis } from '../../dev/redis.ts'
 import { build } from '../helper.ts'
@@ -40,10 +41,13 @@ t.test('a rotated password is used for the next connection', async (t) => {
   const directory = t.testdir({ url: redis.url })
   const app = await build(t, { REDIS_URL_FILE: `${directory}/url`, REDIS_URL: '' })
   await app.redis.config('SET', 'requirepass', 'second')
-  t.testdir({ url: redis.url.replace('first', 'second') })
-  const back = new Promise((resolve) => app.redis.once('ready', resolve))
+  await rm(`${directory}/url`)
+  const missed = new Promise((resolve) => app.redis.once('reconnecting', resolve))
   const id = await app.redis.client('ID')
   app.redis.call('CLIENT', 'KILL', 'ID', id, 'SKIPME', 'no').catch(() => {})
+  await missed
+  const back = new Promise((resolve) => app.redis.once('ready', resolve))
+  t.testdir({ url: redis.url.replace('first', 'second') })
   await back
-  t.equal(await app.redis.ping(), 'PONG')
+  t.equal(await app.redis.ping(), 'PONG', 'also when the file was away for a moment')
 })
