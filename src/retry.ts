@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import { isPermanent, type Reason, reasonOf, redact } from './reasons.ts'
 
-/** Retries are this far apart at the most, so that a backend's return is seen within a second. */
-const MAX_DELAY_MS = 1_000
+/** Retries are this far apart at the most: with what health remembers of a failure, a return is seen in a second. */
+const MAX_DELAY_MS = 700
 const REPEAT_LOG_MS = 60_000
 
 /** Exponential backoff, capped, with jitter so that replicas do not knock in step. Milliseconds. */

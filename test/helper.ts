@@ -118,8 +118,10 @@ export class Service {
   readonly exited: Promise<number | null>
   #waiting: (() => void)[] = []
 
-  constructor(t: Test, env: NodeJS.ProcessEnv, directory = ROOT) {
-    this.child = spawn(process.execPath, ['src/server.ts'], {
+  /** `wrapper`: a command that runs the service in surroundings of its own. */
+  constructor(t: Test, env: NodeJS.ProcessEnv, directory = ROOT, wrapper: string[] = []) {
+    const [program, ...args] = [...wrapper, process.execPath, 'src/server.ts']
+    this.child = spawn(program as string, args, {
       cwd: directory,
       env: {
         PATH: process.env['PATH'],

@@ -33,15 +33,20 @@ export default fp(
 
     const probe = new Probe(options, () => health.invalidate())
     fastify.addHook('onClose', async () => probe.close())
-    const check = (signal: AbortSignal) => probe.check(signal)
-    health.add({ name: 'database', required: config.READINESS_REQUIRES.includes('database'), check })
+    health.add({
+      name: 'database',
+      required: config.READINESS_REQUIRES.includes('database'),
+      check: (signal) => probe.check(signal),
+    })
 
     lifecycle.add('database', ({ signal }) =>
-      retry(() => check(AbortSignal.any([signal, AbortSignal.timeout(config.HEALTH_TIMEOUT_MS)])), {
-        signal,
-        log,
-        message: 'waiting for the database',
-      }),
+      retry(
+        async () => {
+          const result = (await health.results()).get('database')
+          if (result?.status === 'error') throw result.error
+        },
+        { signal, log, message: 'waiting for the database' },
+      ),
     )
   },
   { name: 'database', fastify: '5.x', dependencies: ['env', 'lifecycle', 'health'] },

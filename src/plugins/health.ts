@@ -22,6 +22,8 @@ export interface CheckResult {
   /** Milliseconds; null when the check failed. */
   latencyMs: number | null
   reason?: Reason
+  /** For the log and for boot, never for an answer. */
+  error?: unknown
 }
 
 export type Results = Map<string, CheckResult>
@@ -85,7 +87,7 @@ class Health {
     const controller = new AbortController()
     const { signal } = controller
     const timer = setTimeout(() => {
-      controller.abort()
+      controller.abort(Object.assign(new Error(`no answer within ${this.#timeoutMs} ms`), { code: 'ETIMEDOUT' }))
       deadline.reject(signal.reason)
     }, this.#timeoutMs)
     try {
@@ -96,7 +98,7 @@ class Health {
       // A check that heeds the signal fails with an error of its own making.
       const reason = signal.aborted ? 'timeout' : reasonOf(err)
       this.#failed(name, reason, err)
-      return { required, status: 'error', latencyMs: null, reason }
+      return { required, status: 'error', latencyMs: null, reason, error: err }
     } finally {
       clearTimeout(timer)
     }

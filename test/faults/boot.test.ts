@@ -1,8 +1,11 @@
+import { spawnSync } from 'node:child_process'
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { startRedis } from '../../dev/redis.ts'
-import { copyProject, database, query, Service, until } from '../helper.ts'
+import { copyProject, database, query, ROOT, Service, until } from '../helper.ts'
 import { ask, PROBE_LIMIT_MS, Prober, QUICK, TcpProxy } from './tools.ts'
 
 const SLOW_MIGRATION = {
@@ -72,6 +75,29 @@ t.test('the database’s name is not known: the service stays up and waits', asy
   service.child.kill('SIGTERM')
   t.equal(await service.exited, 0)
   t.notMatch(service.output, /hunter2/)
+})
+
+const skip = spawnSync('unshare', ['--mount', 'true']).status === 0 ? false : 'a mount namespace needs root'
+
+t.test('the name server does not answer', { skip }, async (t) => {
+  const silent = createSocket('udp4').bind(53, '127.0.0.99')
+  await once(silent, 'listening')
+  t.teardown(() => silent.close())
+  const directory = t.testdir({ 'resolv.conf': 'nameserver 127.0.0.99\n' })
+  const mount = `mount --bind ${directory}/resolv.conf /etc/resolv.conf && exec "$@"`
+  const service = new Service(
+    t,
+    { ...QUICK, DATABASE_URL: 'postgres://user@database.example/app', REDIS_URL: 'redis://redis.example' },
+    ROOT,
+    ['unshare', '--mount', 'sh', '-c', mount, 'sh'],
+  )
+  const url = await service.url()
+  t.match(await service.logged('waiting for the database'), { reason: 'timeout' })
+  for (const path of ['/health/live', '/health/ready', '/health']) {
+    const answer = await ask(url + path)
+    t.equal(answer.status, path === '/health/live' ? 200 : 503)
+    t.ok(answer.ms < PROBE_LIMIT_MS, `${path} in under a second: ${Math.round(answer.ms)} ms`)
+  }
 })
 
 t.test('Redis hangs, and boot does not wait', async (t) => {
