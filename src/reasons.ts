@@ -41,6 +41,7 @@ const CODES: Record<string, { reason: Reason; permanent?: true }> = {
 
 /** What pg, pg-pool and ioredis say without a code. */
 const MESSAGES: [RegExp, Reason, permanent?: true][] = [
+  [/client password must be a string/, 'auth', true],
   [/does not support SSL connections/, 'error', true],
   [/timed? ?out|timeout/i, 'timeout'],
   [/^Connection terminated|Connection is closed|connection error and is not queryable/, 'refused'],
@@ -69,6 +70,6 @@ export function isPermanent(err: unknown): boolean {
 
 /** What of a driver's error may be logged. ioredis keeps the command in its errors, and with it the password. */
 export function redact(err: unknown): { code?: string | undefined; message: string } {
-  const { code, message } = err as { code?: string; message?: string }
-  return { code, message: message ?? String(err) }
+  const { code, message } = err as { code?: unknown; message?: string }
+  return { code: typeof code === 'string' ? code : undefined, message: message ?? String(err) }
 }

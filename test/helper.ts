@@ -160,6 +160,11 @@ export class Service {
     }
   }
 
+  /** What it said when it gave up. */
+  get fatal(): LogLine | undefined {
+    return this.logs.find(({ level }) => level === 60)
+  }
+
   /** Its address, once it listens. */
   async url(): Promise<string> {
     const { msg } = await this.logged('Server listening at ')

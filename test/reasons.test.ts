@@ -34,6 +34,7 @@ t.test('no retry cures a wrong password, a missing database, a bad certificate',
   for (const code of ['28P01', '3D000', 'DEPTH_ZERO_SELF_SIGNED_CERT', 'ERR_TLS_CERT_ALTNAME_INVALID']) {
     t.ok(isPermanent(withCode(code)), code)
   }
+  t.ok(isPermanent(new Error('SASL: SCRAM-SERVER-FIRST-MESSAGE: client password must be a string')))
   t.ok(isPermanent(new Error('The server does not support SSL connections')))
   for (const code of ['ECONNREFUSED', '53300', '57P03']) t.notOk(isPermanent(withCode(code)), code)
 })

@@ -33,7 +33,7 @@ t.test('port taken: exit 1, port named', async (t) => {
   const { port } = other.address() as AddressInfo
   const service = new Service(t, { DATABASE_URL: await database(t), PORT: String(port) })
   t.equal(await service.exited, 1)
-  t.match(service.logs.at(-1), { err: { code: 'EADDRINUSE', message: new RegExp(`:${port}`) } })
+  t.match(service.fatal, { err: { code: 'EADDRINUSE', message: new RegExp(`:${port}`) } })
 })
 
 t.test('wrong passwords end up in no output', async (t) => {
@@ -44,7 +44,7 @@ t.test('wrong passwords end up in no output', async (t) => {
 
   const refused = new Service(t, { DATABASE_URL: wrong(postgres.url), REDIS_URL: wrong(redis.url), LOG_LEVEL: 'trace' })
   t.equal(await refused.exited, 1, 'of the database: exit 1')
-  t.match(refused.logs.at(-1), { level: 60, msg: 'cannot start', err: { code: '28P01' } })
+  t.match(refused.fatal, { level: 60, msg: 'cannot start', err: { code: '28P01' } })
   t.notMatch(refused.output, /hunter2/)
 
   const degraded = new Service(t, { DATABASE_URL: postgres.url, REDIS_URL: wrong(redis.url), LOG_LEVEL: 'trace' })
@@ -60,5 +60,5 @@ t.test('no such database: exit 1', async (t) => {
   url.pathname = '/nowhere'
   const service = new Service(t, { DATABASE_URL: url.href })
   t.equal(await service.exited, 1)
-  t.match(service.logs.at(-1), { level: 60, err: { code: '3D000' } })
+  t.match(service.fatal, { level: 60, err: { code: '3D000' } })
 })

@@ -16,7 +16,7 @@ export function connectionOptions(config: Config, use: Use = 'service'): pg.Clie
   const name = use === 'migration' && config.DATABASE_MIGRATION_URL ? 'DATABASE_MIGRATION_URL' : 'DATABASE_URL'
   const options = config[name] === undefined ? fromVariables(config) : fromUrl(config, name)
   // Sent over TLS in production: the default of `pg` is clear text.
-  options.ssl ??= config.NODE_ENV === 'production' && !THIS_HOST.test(options.host ?? '')
+  options.ssl ??= config.NODE_ENV === 'production' && !THIS_HOST.test(options.host as string)
   return {
     application_name: use === 'migration' ? `${service.name}-migrations` : service.name,
     keepAlive: config.DATABASE_KEEP_ALIVE_MS > 0,
@@ -26,7 +26,7 @@ export function connectionOptions(config: Config, use: Use = 'service'): pg.Clie
 }
 
 function fromUrl(config: Config, name: 'DATABASE_URL' | 'DATABASE_MIGRATION_URL'): pg.ClientConfig {
-  const parse = () => parseIntoClientConfig(strictTls(secret(config, name) ?? ''))
+  const parse = () => parseIntoClientConfig(strictTls(secret(config, name) as string))
   return { ...parse(), password: async () => parse().password as string }
 }
 
@@ -42,7 +42,7 @@ function fromVariables(config: Config): pg.ClientConfig {
     port: config.POSTGRES_PORT,
     user,
     database: config.POSTGRES_DB ?? user,
-    password: async () => secret(config, 'POSTGRES_PASSWORD') ?? '',
+    password: async () => secret(config, 'POSTGRES_PASSWORD'),
     ...(config.POSTGRES_SSLMODE && { ssl: config.POSTGRES_SSLMODE === 'verify-full' }),
   } as pg.ClientConfig
 }

@@ -6,7 +6,7 @@ import { redact } from '../reasons.ts'
  * Without listeners one terminated backend kills the process: an idle one through the pool's `error` event,
  * one inside a transaction through its client's. `onLost` is told of both.
  */
-export function guard(pool: pg.Pool, log: FastifyBaseLogger, onLost: () => void = () => {}): void {
+export function guard(pool: pg.Pool, log: FastifyBaseLogger, onLost: () => void): void {
   pool.on('error', () => {})
   pool.on('connect', (client) => {
     log.debug('database connection opened')

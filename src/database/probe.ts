@@ -15,14 +15,22 @@ export class Probe {
   readonly #options: pg.ClientConfig
   readonly #onLost: () => void
   #connection: Connection | undefined
+  #flight: Promise<void> | undefined
 
   constructor(options: pg.ClientConfig, onLost: () => void) {
     this.#options = options
     this.#onLost = onLost
   }
 
-  /** Resolves when the database answers and takes writes. Rejects as soon as the signal aborts. */
-  async check(signal: AbortSignal): Promise<void> {
+  /** Resolves when the database answers and takes writes; rejects when the signal aborts. Who asks meanwhile shares it. */
+  check(signal: AbortSignal): Promise<void> {
+    this.#flight ??= this.#check(signal).finally(() => {
+      this.#flight = undefined
+    })
+    return this.#flight
+  }
+
+  async #check(signal: AbortSignal): Promise<void> {
     const open = this.#connection
     try {
       await this.#ask(open ?? this.#connect(), signal)

@@ -40,13 +40,11 @@ export default fp(
     })
 
     lifecycle.add('database', ({ signal }) =>
-      retry(
-        async () => {
-          const result = (await health.results()).get('database')
-          if (result?.status === 'error') throw result.error
-        },
-        { signal, log, message: 'waiting for the database' },
-      ),
+      retry(() => probe.check(AbortSignal.any([signal, AbortSignal.timeout(config.HEALTH_TIMEOUT_MS)])), {
+        signal,
+        log,
+        message: 'waiting for the database',
+      }),
     )
   },
   { name: 'database', fastify: '5.x', dependencies: ['env', 'lifecycle', 'health'] },

@@ -38,9 +38,7 @@ export default fp<{ env?: NodeJS.ProcessEnv }>(
       await fastify.register(fastifyEnv, { schema: structuredClone(schema), data, env: false })
       problems.push(...contradictions(fastify.config))
     } catch (err) {
-      const { errors } = err as { errors?: AjvError[] }
-      if (errors === undefined) throw err
-      problems.push(...errors.map(describe))
+      problems.push(...(err as { errors: AjvError[] }).errors.map(describe))
     }
     if (problems.length > 0) throw new ConfigError(problems)
     Object.freeze(fastify.config)

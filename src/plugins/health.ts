@@ -22,7 +22,7 @@ export interface CheckResult {
   /** Milliseconds; null when the check failed. */
   latencyMs: number | null
   reason?: Reason
-  /** For the log and for boot, never for an answer. */
+  /** For the log, never for an answer. */
   error?: unknown
 }
 
@@ -70,18 +70,23 @@ class Health {
     const flight = Promise.all(runs).then((entries) => {
       const results: Results = new Map(entries)
       // A flight that took off before a connection was lost must not be remembered.
-      if (this.#flight === flight) {
-        const failed = [...results.values()].some(({ status }) => status === 'error')
-        const cacheMs = failed ? Math.min(FAILURE_CACHE_MS, this.#cacheMs) : this.#cacheMs
-        this.#cached = { results, until: performance.now() + cacheMs }
-        this.#flight = undefined
-      }
+      if (this.#flight === flight) this.#remember(results)
       return results
     })
     return flight
   }
 
-  async #run({ name, required, check }: Check): Promise<CheckResult> {
+  #remember(results: Results): void {
+    let cacheMs = this.#cacheMs
+    for (const [name, result] of results) {
+      this.#logChange(name, result)
+      if (result.status === 'error') cacheMs = Math.min(FAILURE_CACHE_MS, this.#cacheMs)
+    }
+    this.#cached = { results, until: performance.now() + cacheMs }
+    this.#flight = undefined
+  }
+
+  async #run({ required, check }: Check): Promise<CheckResult> {
     const started = performance.now()
     const deadline = Promise.withResolvers<never>()
     const controller = new AbortController()
@@ -92,29 +97,25 @@ class Health {
     }, this.#timeoutMs)
     try {
       await Promise.race([check(signal), deadline.promise])
-      this.#recovered(name)
       return { required, status: 'ok', latencyMs: Math.round((performance.now() - started) * 10) / 10 }
     } catch (err) {
       // A check that heeds the signal fails with an error of its own making.
-      const reason = signal.aborted ? 'timeout' : reasonOf(err)
-      this.#failed(name, reason, err)
-      return { required, status: 'error', latencyMs: null, reason, error: err }
+      const error = signal.aborted ? signal.reason : err
+      return { required, status: 'error', latencyMs: null, reason: reasonOf(error), error }
     } finally {
       clearTimeout(timer)
     }
   }
 
-  #failed(name: string, reason: Reason, err: unknown): void {
-    if (this.#failingSince.has(name)) return
-    this.#failingSince.set(name, performance.now())
-    this.#log.warn({ check: name, reason, err: redact(err) }, 'health check failed')
-  }
-
-  #recovered(name: string): void {
-    const since = this.#failingSince.get(name)
-    if (since === undefined) return
-    this.#failingSince.delete(name)
-    this.#log.info({ check: name, durationMs: Math.round(performance.now() - since) }, 'health check recovered')
+  #logChange(check: string, { status, reason, error }: CheckResult): void {
+    const since = this.#failingSince.get(check)
+    if (status === 'error' && since === undefined) {
+      this.#failingSince.set(check, performance.now())
+      this.#log.warn({ check, reason, err: redact(error) }, 'health check failed')
+    } else if (status === 'ok' && since !== undefined) {
+      this.#failingSince.delete(check)
+      this.#log.info({ check, durationMs: Math.round(performance.now() - since) }, 'health check recovered')
+    }
   }
 }
 

@@ -35,7 +35,7 @@ t.test('a certificate that does not verify: exit 1 at once, reason named', async
   )
   const refused = new Service(t, { DATABASE_URL: `${postgres.url}?sslmode=verify-full` })
   t.equal(await refused.exited, 1)
-  t.match(refused.logs.at(-1), { level: 60, err: { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' } })
+  t.match(refused.fatal, { level: 60, err: { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' } })
 
   const trusted = new Service(t, {
     DATABASE_URL: `${postgres.url}?sslmode=verify-full&sslrootcert=${encodeURIComponent(certificate)}`,
@@ -48,5 +48,5 @@ t.test('a server without TLS where TLS is wanted: exit 1', async (t) => {
   const postgres = await server(t)
   const service = new Service(t, { DATABASE_URL: `${postgres.url}?sslmode=verify-full` })
   t.equal(await service.exited, 1)
-  t.match(service.logs.at(-1), { level: 60, err: { message: /does not support SSL/ } })
+  t.match(service.fatal, { level: 60, err: { message: /does not support SSL/ } })
 })

@@ -65,7 +65,7 @@ t.test('a migration that fails: named, rolled back with its batch, exit 1', asyn
   const DATABASE_URL = await database(t)
   const service = new Service(t, { DATABASE_URL }, directory)
   t.equal(await service.exited, 1)
-  t.match(service.logs.at(-1), {
+  t.match(service.fatal, {
     level: 60,
     msg: 'cannot start',
     err: { message: '20270102000000_second failed and was rolled back', cause: { code: '42P07' } },
@@ -86,7 +86,7 @@ t.test('a file that cannot be a migration, or comes too late, is an error', asyn
     const directory = await copyProject(t, { [`migrations/${name}`]: content })
     const service = new Service(t, { DATABASE_URL: await database(t) }, directory)
     t.equal(await service.exited, 1)
-    t.match(JSON.stringify(service.logs.at(-1)), message)
+    t.match(JSON.stringify(service.fatal), message)
   }
 })
 
