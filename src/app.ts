@@ -6,6 +6,7 @@ import health from './plugins/health.ts'
 import lifecycle from './plugins/lifecycle.ts'
 import migrations from './plugins/migrations.ts'
 import redis from './plugins/redis.ts'
+import tenants from './plugins/tenants.ts'
 import healthRoutes from './routes/health.ts'
 
 /** The data flow, in order: each plugin may rely on all before it, and closing runs backwards. */
@@ -18,6 +19,7 @@ export default fp<{ env?: NodeJS.ProcessEnv }>(
     await fastify.register(database)
     await fastify.register(redis)
     await fastify.register(migrations)
+    await fastify.register(tenants)
     await fastify.register(healthRoutes)
   },
   { name: 'app', fastify: '5.x' },
