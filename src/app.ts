@@ -1,4 +1,5 @@
 import fp from 'fastify-plugin'
+import cache from './plugins/cache.ts'
 import database from './plugins/database.ts'
 import env from './plugins/env.ts'
 import errors from './plugins/errors.ts'
@@ -18,6 +19,7 @@ export default fp<{ env?: NodeJS.ProcessEnv }>(
     await fastify.register(health)
     await fastify.register(database)
     await fastify.register(redis)
+    await fastify.register(cache)
     await fastify.register(migrations)
     await fastify.register(tenants)
     await fastify.register(healthRoutes)

@@ -98,8 +98,8 @@ t.test('it gives up after as many attempts as it was given, with the last error'
 t.test("the caller's own errors and those of constraints are not tried again", async (t) => {
   const { db, transfers } = await bank(t)
   const own = Object.assign(new Error('connect'), { code: 'ECONNREFUSED' })
-  const failures: [{ code?: string; name?: string }, (trx: Transaction<Tables>) => Promise<unknown>][] = [
-    [own, () => Promise.reject(own)],
+  const failures: [{ code: string } | { name: string }, (trx: Transaction<Tables>) => Promise<unknown>][] = [
+    [{ code: own.code }, () => Promise.reject(own)],
     [{ code: '23505' }, (trx) => trx.insertInto('accounts').values({ id: 1, balance: 0 }).execute()],
     // An error that the caller hides leaves nothing to commit, and COMMIT alone would not say so.
     [{ name: 'AbortedTransactionError' }, (trx) => sql`select 1 / 0`.execute(trx).catch(() => {})],
