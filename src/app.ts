@@ -1,4 +1,5 @@
 import fp from 'fastify-plugin'
+import cache from './plugins/cache.ts'
 import database from './plugins/database.ts'
 import env from './plugins/env.ts'
 import errors from './plugins/errors.ts'
@@ -6,6 +7,7 @@ import health from './plugins/health.ts'
 import lifecycle from './plugins/lifecycle.ts'
 import migrations from './plugins/migrations.ts'
 import redis from './plugins/redis.ts'
+import tenants from './plugins/tenants.ts'
 import healthRoutes from './routes/health.ts'
 
 /** The data flow, in order: each plugin may rely on all before it, and closing runs backwards. */
@@ -17,7 +19,9 @@ export default fp<{ env?: NodeJS.ProcessEnv }>(
     await fastify.register(health)
     await fastify.register(database)
     await fastify.register(redis)
+    await fastify.register(cache)
     await fastify.register(migrations)
+    await fastify.register(tenants)
     await fastify.register(healthRoutes)
   },
   { name: 'app', fastify: '5.x' },

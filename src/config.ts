@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { type Static, type TSchemaOptions, Type } from 'typebox'
+import { service } from './service.ts'
 
 const text = (description: string, options: TSchemaOptions = {}) =>
   Type.Optional(Type.String({ description, ...options }))
@@ -71,6 +72,7 @@ export const schema = Type.Object({
   }),
   REDIS_URL_FILE: text('file that holds REDIS_URL, read again for each new connection'),
   REDIS_COMMAND_TIMEOUT_MS: integer(500, 1, DAY_MS, 'a command fails after'),
+  REDIS_KEY_PREFIX: Type.String({ default: `${service.name}:`, description: 'keys of the cache start with' }),
 
   MIGRATIONS: choice(
     'run',

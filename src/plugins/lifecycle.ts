@@ -20,12 +20,15 @@ class Lifecycle {
   waitingFor: string | undefined
   /** Whether every start task is done. */
   started = false
-  readonly #tasks = new Map<string, { run: StartTask; done: boolean }>()
+  readonly #tasks = new Map<string, { run: StartTask; shown: boolean; done: boolean }>()
   readonly #abort = new AbortController()
 
-  /** Registers a task to run, after those before it, once the port is open. A task that throws fails the boot. */
-  add(name: string, run: StartTask): void {
-    this.#tasks.set(name, { run, done: false })
+  /**
+   * Registers a task to run, after those before it, once the port is open. A task that throws fails the boot.
+   * One that is not `shown` is no check of readiness.
+   */
+  add(name: string, run: StartTask, { shown = true } = {}): void {
+    this.#tasks.set(name, { run, shown, done: false })
   }
 
   /** Runs the start tasks in order, then serves. Rejects with the first task's error. */
@@ -44,9 +47,11 @@ class Lifecycle {
     this.phase = 'serving'
   }
 
-  /** Each start task by name, and whether it is done. */
+  /** Each start task that readiness shows, by name, and whether it is done. */
   tasks(): [name: string, done: boolean][] {
-    return Array.from(this.#tasks, ([name, { done }]) => [name, done])
+    return Array.from(this.#tasks)
+      .filter(([, { shown }]) => shown)
+      .map(([name, { done }]) => [name, done])
   }
 
   /** From here on readiness says no, and start tasks that still run are told to stop. */

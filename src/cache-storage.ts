@@ -1,0 +1,122 @@
+import type { Redis } from 'ioredis'
+import { quietly } from './retry.ts'
+
+type Log = Parameters<typeof quietly>[0]
+
+/** An index keeps what has expired for this long: the clocks of two replicas may differ. */
+const CLOCK_SKEW_MS = 60_000
+
+/**
+ * What async-cache-dedupe asks of a storage, over Redis 7 or newer. Its own Redis storage can fail a call (PTTL) or
+ * make it wait for several commands, and can store a value that no invalidation will find.
+ *
+ * No method rejects, and `get` alone waits for Redis: a call takes the loader's time and one command's at the most.
+ * An entry is written together with its place in the index of each of its references, or not at all.
+ */
+export class RedisStorage {
+  readonly #redis: Redis
+  readonly #prefix: string
+  readonly #quiet: ReturnType<typeof quietly>
+  readonly #ttls = new Map<string, number>()
+  readonly #owed = new Set<string>()
+
+  constructor(redis: Redis, prefix: string, log: Log) {
+    this.#redis = redis
+    this.#prefix = prefix
+    this.#quiet = quietly(log, 'cache failed')
+    // What could not be invalidated while Redis was away may still be in it.
+    redis.on('ready', () => void this.#drop([...this.#owed]))
+  }
+
+  async get(key: string): Promise<unknown> {
+    return this.#attempt(async () => {
+      const entry = this.#entry(key)
+      const [value, ttlMs] = await Promise.all([this.#redis.get(entry), this.#redis.pttl(entry)])
+      if (value === null) return undefined
+      // The cache asks for it, if at all, as soon as it has the value.
+      this.#ttls.set(key, Math.ceil(ttlMs / 1_000))
+      setImmediate(() => this.#ttls.delete(key))
+      return JSON.parse(value)
+    })
+  }
+
+  /** Seconds that the entry just read has left. */
+  async getTTL(key: string): Promise<number> {
+    return this.#ttls.get(key) ?? Number.POSITIVE_INFINITY
+  }
+
+  /** Does not wait: on the one connection, what is read later is answered later. `ttl` in seconds. */
+  async set(key: string, value: unknown, ttl: number, references: string | string[] = []): Promise<void> {
+    void this.#attempt(async () => {
+      const entry = this.#entry(key)
+      const write = this.#redis.multi()
+      for (const index of this.#indexes(references)) {
+        write.zremrangebyscore(index, 0, Date.now() - CLOCK_SKEW_MS)
+        write.zadd(index, Date.now() + ttl * 1_000, entry)
+        write.expire(index, ttl, 'NX')
+        write.expire(index, ttl, 'GT')
+      }
+      write.set(entry, JSON.stringify(value), 'EX', ttl)
+      const failed = (await write.exec())?.find(([err]) => err)?.[0]
+      if (!failed) return
+      await this.#redis.del(entry)
+      throw failed
+    })
+  }
+
+  /** Removes every entry with one of these references, for all replicas; as soon as Redis is back, if it is away. */
+  async invalidate(references: string | string[]): Promise<void> {
+    await this.#drop(this.#indexes(references))
+  }
+
+  async remove(key: string): Promise<void> {
+    await this.#attempt(() => this.#redis.del(this.#entry(key)))
+  }
+
+  async exists(key: string): Promise<boolean> {
+    return (await this.#attempt(() => this.#redis.exists(this.#entry(key)))) === 1
+  }
+
+  /** Removes every entry whose key starts with the name. Looks at every key of Redis: not for the path of a request. */
+  async clear(name: string): Promise<void> {
+    await this.#attempt(async () => {
+      const match = `${this.#entry(name).replace(/[*?[\]\\]/g, '\\$&')}*`
+      for await (const entries of this.#redis.scanStream({ match, count: 1_000 })) {
+        if (entries.length > 0) await this.#redis.del(entries)
+      }
+    })
+  }
+
+  /** Nothing to do: the cache calls it never, and would empty the whole of Redis with it. */
+  async refresh(): Promise<void> {}
+
+  #entry(key: string): string {
+    return `${this.#prefix}cache:${key}`
+  }
+
+  #indexes(references: string | string[]): string[] {
+    return [references].flat().map((reference) => `${this.#prefix}cache-index:${reference}`)
+  }
+
+  async #drop(indexes: string[]): Promise<void> {
+    const drops = indexes.map((index) => {
+      this.#owed.add(index)
+      return this.#attempt(async () => {
+        const entries = await this.#redis.zrange(index, 0, '-1')
+        // They stay in the index until they would have expired: one may be written again in this very moment.
+        if (entries.length > 0) await this.#redis.del(entries)
+        this.#owed.delete(index)
+      })
+    })
+    await Promise.all(drops)
+  }
+
+  async #attempt<T>(run: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await run()
+    } catch (err) {
+      this.#quiet.failed(err)
+      return undefined
+    }
+  }
+}
