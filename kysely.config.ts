@@ -3,7 +3,7 @@ import path from 'node:path'
 import fastify from 'fastify'
 import { Kysely } from 'kysely'
 import { defineConfig } from 'kysely-ctl'
-import { createMigrator, migrationDialect } from './src/database/migrator.ts'
+import { createMigrator, type MigrationEvents, migrationDialect } from './src/database/migrator.ts'
 import env from './src/plugins/env.ts'
 
 // Where `npm run dev` put the servers that it started. kysely-ctl has read .env by now; a variable that is set stays.
@@ -13,10 +13,15 @@ if (!process.env['POSTGRES_HOST'] && existsSync(developmentServers)) process.loa
 const app = fastify()
 await app.register(env)
 
+const events: MigrationEvents = {
+  waiting: () => console.error('another process migrates: waiting for its lock'),
+  retrying: (migration) => console.error(`a table is locked: ${migration} rolled back, trying again`),
+}
+
 export default defineConfig({
-  kysely: new Kysely({ dialect: migrationDialect(app.config) }),
+  kysely: new Kysely({ dialect: migrationDialect(app.config, events) }),
   migrations: {
-    migrator: (db) => createMigrator(db),
+    migrator: (db) => createMigrator(db, events),
     getMigrationPrefix: timestamp,
   },
   seeds: { getSeedPrefix: timestamp },

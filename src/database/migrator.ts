@@ -3,10 +3,12 @@ import { Socket } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PostgresAdapter, PostgresDialect, type PostgresDialectConfig, type QueryExecutorProvider, sql } from 'kysely'
-import { type Migration, type MigrationProvider, Migrator, type MigratorProps } from 'kysely/migration'
+import type { Migration, MigrationProvider, Migrator, MigratorProps } from 'kysely/migration'
 import pg from 'pg'
 import type { Config } from '../config.ts'
 import { backoff } from '../retry.ts'
+import { type BatchMigration, BatchMigrator } from './batches.ts'
+import { concurrently } from './concurrently.ts'
 import { connectionOptions } from './connection.ts'
 
 const FOLDER = path.join(import.meta.dirname, '../../migrations')
@@ -16,10 +18,11 @@ const LOCK_ID = '3853314791062309107'
 /** How long a replica waits for another one's migrations before it gives up. */
 const LOCK_WAIT_MS = 10 * 60_000
 
-/** Told about the wait for another replica's lock, and about each migration with its duration in milliseconds. */
+/** Told about the wait for another replica's lock or a table's, and each migration with its duration in milliseconds. */
 export interface MigrationEvents {
   waiting?(): void
   locked?(): void
+  retrying?(migration: string | undefined, attempt: number): void
   applied?(name: string, direction: 'up' | 'down', durationMs: number): void
 }
 
@@ -31,8 +34,9 @@ export interface MigrationState {
 }
 
 /** The one migrator, of boot and CLI: the same folder, tables, lock and rules, whichever runs first. */
-export function createMigrator(db: MigratorProps['db'], events: MigrationEvents = {}): Migrator {
-  return new Migrator({ db, provider: new FolderProvider(events) })
+export function createMigrator(db: MigratorProps['db'], events: MigrationEvents = {}, signal?: AbortSignal): Migrator {
+  const provider = new FolderProvider(events)
+  return new BatchMigrator({ db, provider, applied: appliedMigrations, retrying: events.retrying, signal })
 }
 
 /**
@@ -98,15 +102,17 @@ class FolderProvider implements MigrationProvider {
     this.#events = events
   }
 
-  async getMigrations(): Promise<Record<string, Migration>> {
-    const migrations: Record<string, Migration> = {}
+  async getMigrations(): Promise<Record<string, BatchMigration>> {
+    const migrations: Record<string, BatchMigration> = {}
     for (const file of await migrationFiles()) {
-      const { up, down } = (await import(path.join(FOLDER, file))) as Partial<Migration>
+      const { up, down, transaction = true } = (await import(path.join(FOLDER, file))) as Partial<BatchMigration>
       if (typeof up !== 'function') throw new Error(`migrations/${file} exports no function named up`)
       const name = nameOf(file)
+      const guarded = transaction ? (run: Migration['up']) => run : concurrently
       migrations[name] = {
-        up: this.#timed(name, 'up', up),
-        down: this.#timed(name, 'down', down ?? irreversible(file)),
+        transaction,
+        up: this.#timed(name, 'up', guarded(up)),
+        down: this.#timed(name, 'down', guarded(down ?? irreversible(file))),
       }
     }
     return migrations

@@ -1,15 +1,11 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import fp from 'fastify-plugin'
 import { Kysely } from 'kysely'
 import type { Config } from '../config.ts'
+import { NotRolledBackError } from '../database/concurrently.ts'
 import { createMigrator, migrationDialect, migrationState } from '../database/migrator.ts'
 import { isPermanent, reasonOf } from '../reasons.ts'
-import { backoff, retry } from '../retry.ts'
-
-const LOCK_NOT_AVAILABLE = '55P03'
-/** A batch that a busy table kept out is tried again this often; each try waits `MIGRATION_LOCK_TIMEOUT_MS`. */
-const LOCK_ATTEMPTS = 5
+import { retry } from '../retry.ts'
 
 /** The schema is not what this code needs, and waiting will not change that. */
 export class MigrationError extends Error {
@@ -48,28 +44,19 @@ async function migrate(config: Config, log: FastifyBaseLogger, signal: AbortSign
       log.info('another process migrates: waiting for its lock')
     },
     locked: () => waitFor('migrations'),
+    retrying: (migration: string | undefined, attempt: number) =>
+      log.warn({ migration, attempt }, 'a table is locked: rolled back, trying again'),
     applied: (migration: string, _: string, durationMs: number) => log.info({ migration, durationMs }, 'migrated'),
   }
   const db = new Kysely<never>({ dialect: migrationDialect(config, events, signal) })
   try {
-    for (let attempt = 1; ; attempt++) {
-      const { error, results } = await createMigrator(db, events).migrateToLatest()
-      if (error === undefined) return
-      const failed = results?.find(({ status }) => status === 'Error')?.migrationName
-      if ((error as { code?: string }).code === LOCK_NOT_AVAILABLE && attempt < LOCK_ATTEMPTS) {
-        log.warn({ migration: failed, attempt }, 'a table is locked: rolled back, trying again')
-        await sleep(backoff(attempt), undefined, { signal })
-      } else if (reasonOf(error) !== 'error' && !isPermanent(error)) {
-        throw error // the connection, not the migration: all is rolled back
-      } else {
-        throw new MigrationError(
-          failed ? `${failed} failed and was rolled back` : 'the migrations folder and the database disagree',
-          {
-            cause: error,
-          },
-        )
-      }
-    }
+    const { error, results } = await createMigrator(db, events, signal).migrateToLatest()
+    if (error === undefined) return
+    if (reasonOf(error) !== 'error' && !isPermanent(error)) throw error // the connection, not the migration
+    const failed = results?.find(({ status }) => status === 'Error')?.migrationName
+    if (!failed) throw new MigrationError('the migrations folder and the database disagree', { cause: error })
+    const rolledBack = error instanceof NotRolledBackError ? 'not rolled back' : 'rolled back'
+    throw new MigrationError(`${failed} failed and was ${rolledBack}`, { cause: error })
   } finally {
     await db.destroy()
   }

@@ -1,0 +1,43 @@
+import { type QueryExecutorProvider, sql } from 'kysely'
+import type { Migration } from 'kysely/migration'
+
+/** A migration that ran outside a transaction failed: what it did before that is done. */
+export class NotRolledBackError extends Error {}
+
+/**
+ * Runs what no transaction may hold, such as CREATE INDEX CONCURRENTLY. That waits for every older transaction and
+ * holds up nobody meanwhile, so it gets no lock timeout: cut short, it leaves an index that is INVALID, costs every
+ * write and serves no query. Throws NotRolledBackError, which names such an index, also before `run` if there is one.
+ */
+export function concurrently(run: Migration['up']): Migration['up'] {
+  return async (db) => {
+    await refuseInvalidIndexes(db)
+    await sql`set lock_timeout = 0`.execute(db)
+    try {
+      await run(db)
+    } catch (err) {
+      await refuseInvalidIndexes(db, err)
+      throw new NotRolledBackError((err as Error).message, { cause: err })
+    } finally {
+      await sql`reset lock_timeout`.execute(db)
+    }
+  }
+}
+
+async function refuseInvalidIndexes(db: QueryExecutorProvider, cause?: unknown): Promise<void> {
+  // Not those that somebody is building at this moment, nor a partitioned table's, which waits for its partitions.
+  const { rows } = await sql<{ name: string }>`
+    select c.oid::regclass::text as name
+      from pg_index i join pg_class c on c.oid = i.indexrelid
+     where not i.indisvalid and c.relkind = 'i'
+       and not exists (select from pg_stat_progress_create_index p where p.index_relid = c.oid)
+     order by 1`.execute(db)
+  if (rows.length === 0) return
+  const names = rows.map(({ name }) => name).join(', ')
+  throw new NotRolledBackError(
+    `INVALID, left by a try that was cut short: ${names}. DROP INDEX CONCURRENTLY, then migrate again`,
+    {
+      cause,
+    },
+  )
+}
