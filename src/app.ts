@@ -11,7 +11,7 @@ import tenants from './plugins/tenants.ts'
 import healthRoutes from './routes/health.ts'
 
 /** The data flow, in order: each plugin may rely on all before it, and closing runs backwards. */
-export default fp<{ env?: NodeJS.ProcessEnv }>(
+export default fp<{ env?: NodeJS.ProcessEnv; folder?: string }>(
   async function app(fastify, options) {
     await fastify.register(env, options)
     await fastify.register(lifecycle)
@@ -20,7 +20,7 @@ export default fp<{ env?: NodeJS.ProcessEnv }>(
     await fastify.register(database)
     await fastify.register(redis)
     await fastify.register(cache)
-    await fastify.register(migrations)
+    await fastify.register(migrations, options)
     await fastify.register(tenants)
     await fastify.register(healthRoutes)
   },

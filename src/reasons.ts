@@ -39,12 +39,15 @@ const CODES: Record<string, { reason: Reason; permanent?: true }> = {
   '3D000': { reason: 'error', permanent: true },
 }
 
-/** What pg, pg-pool and ioredis say without a code. */
+/** What pg, pg-pool, Kysely and ioredis say without a code. */
 const MESSAGES: [RegExp, Reason, permanent?: true][] = [
   [/client password must be a string/, 'auth', true],
   [/does not support SSL connections/, 'error', true],
   [/timed? ?out|timeout/i, 'timeout'],
-  [/^Connection terminated|Connection is closed|connection error and is not queryable/, 'refused'],
+  [
+    /^Connection terminated|Connection is closed|connection error and is not queryable|connection has been discarded/,
+    'refused',
+  ],
   [/max number of clients reached/, 'limit'],
 ]
 

@@ -85,18 +85,23 @@ export type App = FastifyInstance & { logs: LogLine[] }
  * `routes` is a plugin of the test's own, registered behind the others as a template's user would.
  */
 export async function build(t: Test, variables: NodeJS.ProcessEnv = {}, routes?: FastifyPluginAsync): Promise<App> {
-  const app = await unstarted(t, variables, routes)
+  const app = await unstarted(t, variables, { routes })
   await app.lifecycle.start()
   return app
 }
 
-/** The same before its start tasks. */
-export async function unstarted(t: Test, variables: NodeJS.ProcessEnv = {}, routes?: FastifyPluginAsync): Promise<App> {
+/** The same before its start tasks. `folder`: migrations of the test's own. */
+export async function unstarted(
+  t: Test,
+  variables: NodeJS.ProcessEnv = {},
+  { routes, folder }: { routes?: FastifyPluginAsync | undefined; folder?: string } = {},
+): Promise<App> {
   const logs: LogLine[] = []
   const stream = { write: (line: string) => logs.push(JSON.parse(line)) }
   const app: FastifyInstance = fastify({ logger: { ...logger, stream } })
   t.teardown(() => app.close())
   await app.register(service, {
+    ...(folder && { folder }),
     env: {
       ...ENV,
       LOG_LEVEL: 'debug',

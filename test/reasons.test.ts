@@ -15,6 +15,7 @@ const known: [Error | string, string][] = [
   [new Error('Query read timeout'), 'timeout'],
   [new Error('timeout exceeded when trying to connect'), 'timeout'],
   [new Error('Connection terminated unexpectedly'), 'refused'],
+  [new Error('Postgres connection has been discarded'), 'refused'],
   [new Error('WRONGPASS invalid username-password pair'), 'auth'],
   [new Error('LOADING Redis is loading the dataset in memory'), 'loading'],
   [new Error('ERR max number of clients reached'), 'limit'],

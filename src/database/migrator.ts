@@ -34,8 +34,13 @@ export interface MigrationState {
 }
 
 /** The one migrator, of boot and CLI: the same folder, tables, lock and rules, whichever runs first. */
-export function createMigrator(db: MigratorProps['db'], events: MigrationEvents = {}, signal?: AbortSignal): Migrator {
-  const provider = new FolderProvider(events)
+export function createMigrator(
+  db: MigratorProps['db'],
+  events: MigrationEvents = {},
+  signal?: AbortSignal,
+  folder = FOLDER,
+): Migrator {
+  const provider = new FolderProvider(folder, events)
   return new BatchMigrator({ db, provider, applied: appliedMigrations, retrying: events.retrying, signal })
 }
 
@@ -65,8 +70,8 @@ export function migrationDialect(config: Config, events: MigrationEvents = {}, s
 }
 
 /** Compares the migrations folder with the database. Takes no lock and writes nothing. */
-export async function migrationState(db: QueryExecutorProvider): Promise<MigrationState> {
-  const files = (await migrationFiles()).map(nameOf)
+export async function migrationState(db: QueryExecutorProvider, folder = FOLDER): Promise<MigrationState> {
+  const files = (await migrationFiles(folder)).map(nameOf)
   const applied = await appliedMigrations(db)
   return {
     applied,
@@ -85,8 +90,8 @@ async function appliedMigrations(db: QueryExecutorProvider): Promise<string[]> {
   }
 }
 
-async function migrationFiles(): Promise<string[]> {
-  const files = await readdir(FOLDER)
+async function migrationFiles(folder: string): Promise<string[]> {
+  const files = await readdir(folder)
   return files.filter((file) => /\.[jt]s$/.test(file) && !file.endsWith('.d.ts')).sort()
 }
 
@@ -96,16 +101,18 @@ function nameOf(file: string): string {
 
 /** Kysely's own provider skips a file whose `up` is misspelt, in silence. */
 class FolderProvider implements MigrationProvider {
+  readonly #folder: string
   readonly #events: MigrationEvents
 
-  constructor(events: MigrationEvents) {
+  constructor(folder: string, events: MigrationEvents) {
+    this.#folder = folder
     this.#events = events
   }
 
   async getMigrations(): Promise<Record<string, BatchMigration>> {
     const migrations: Record<string, BatchMigration> = {}
-    for (const file of await migrationFiles()) {
-      const { up, down, transaction = true } = (await import(path.join(FOLDER, file))) as Partial<BatchMigration>
+    for (const file of await migrationFiles(this.#folder)) {
+      const { up, down, transaction = true } = (await import(path.join(this.#folder, file))) as Partial<BatchMigration>
       if (typeof up !== 'function') throw new Error(`migrations/${file} exports no function named up`)
       const name = nameOf(file)
       const guarded = transaction ? (run: Migration['up']) => run : concurrently

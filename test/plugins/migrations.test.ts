@@ -1,5 +1,9 @@
-import t from 'tap'
-import { copyProject, database, query, Service, unstarted } from '../helper.ts'
+import { readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { Kysely } from 'kysely'
+import t, { type Test } from 'tap'
+import { createMigrator, migrationDialect, migrationState } from '../../src/database/migrator.ts'
+import { configure, copyProject, database, query, ROOT, Service, unstarted, until } from '../helper.ts'
 
 const OBSOLETE = "insert into kysely_migration values ('20261231000000_of_a_newer_image', '2026-12-31T00:00:00.000Z')"
 
@@ -73,35 +77,109 @@ t.test('a migration that fails: named, rolled back with its batch, exit 1', asyn
   t.same(await query(DATABASE_URL, "select 1 from pg_tables where tablename = 'first'"), [])
 })
 
-t.test('a file that cannot be a migration, or comes too late, is an error', async (t) => {
-  const wrong: [string, string, RegExp][] = [
+/** The project's migrations and these. */
+function folder(t: Test, files: Record<string, string>): string {
+  const own = readdirSync(path.join(ROOT, 'migrations'))
+  return t.testdir({
+    ...Object.fromEntries(own.map((name) => [name, readFileSync(path.join(ROOT, 'migrations', name), 'utf8')])),
+    ...files,
+  })
+}
+
+const running = (statement: string) => `import { sql } from 'kysely'
+export const up = (db) => sql\`${statement}\`.execute(db)
+`
+
+t.test('what keeps the migrations from being run is said, and nothing of them is left', async (t) => {
+  const cases: [file: string, content: string, message: string, cause: RegExp][] = [
     [
       '20270101000000_misspelt.ts',
-      'export const pu = () => {}',
-      /20270101000000_misspelt\.ts exports no function named up/,
+      'export const pu = 1',
+      'no migration was run',
+      /misspelt\.ts exports no function named up/,
     ],
-    ['20200101000000_late.ts', 'export const up = async () => {}', /20200101000000_late/],
+    ['20200101000000_late.ts', 'export const up = async () => {}', 'no migration was run', /20200101000000_late/],
+    [
+      '20270101000000_wrong.ts',
+      running('create table tenants ()'),
+      '20270101000000_wrong failed and was rolled back',
+      /exists/,
+    ],
   ]
-  for (const [name, content, message] of wrong) {
-    const directory = await copyProject(t, { [`migrations/${name}`]: content })
-    const service = new Service(t, { DATABASE_URL: await database(t) }, directory)
-    t.equal(await service.exited, 1)
-    t.match(JSON.stringify(service.fatal), message)
+  for (const [file, content, message, cause] of cases) {
+    const app = await unstarted(t, {}, { folder: folder(t, { [file]: content }) })
+    await t.rejects(app.lifecycle.start(), { code: 'MIGRATION_FAILED', message, cause: { message: cause } })
+    t.equal((await app.inject('/health/ready')).json().checks.migrations, 'failed')
   }
 })
 
-t.test('a table that is locked is waited for, without holding it up, and tried again', async (t) => {
-  const directory = await copyProject(t, {
-    'migrations/20270101000000_alter.ts':
-      "import { sql } from 'kysely'\nexport const up = (db) => sql`alter table tenants add column x int`.execute(db)\n",
-  })
+t.test('a migration without down is an error on the way down', async (t) => {
   const DATABASE_URL = await database(t)
-  const app = await unstarted(t, { DATABASE_URL })
+  const config = await configure(t, { DATABASE_URL })
+  const db = new Kysely<never>({ dialect: migrationDialect(config) })
+  t.teardown(() => db.destroy())
+  const up = folder(t, { '20270101000000_one_way.ts': 'export const up = async () => {}' })
+  const migrator = createMigrator(db, {}, undefined, up)
+  t.equal((await migrator.migrateToLatest()).error, undefined)
+  t.match((await migrator.migrateDown()).error, /20270101000000_one_way\.ts exports no function named down/)
+  t.match(await migrationState(db, up), { pending: [], applied: { length: 2 } })
+})
+
+t.test('a table that is locked is waited for, without holding it up, and tried again', async (t) => {
+  const app = await unstarted(
+    t,
+    { MIGRATION_LOCK_TIMEOUT_MS: '100' },
+    { folder: folder(t, { '20270101000000_alter.ts': running('alter table tenants add column x int') }) },
+  )
   const holder = await app.pg.connect()
   await holder.query('begin; lock table tenants')
-  const service = new Service(t, { DATABASE_URL, MIGRATION_LOCK_TIMEOUT_MS: '100' }, directory)
-  t.match(await service.logged('a table is locked'), { migration: '20270101000000_alter', attempt: 1 })
+  const started = app.lifecycle.start()
+  await until(
+    async () => app.logs.find(({ msg }) => msg.startsWith('a table is locked')),
+    (line) => line !== undefined,
+  )
   await holder.query('rollback')
   holder.release()
-  await service.logged('ready')
+  await started
+  t.equal(app.lifecycle.phase, 'serving')
+})
+
+t.test('another replica migrates: readiness says so, and its lock is waited for', async (t) => {
+  const app = await unstarted(t, {}, { folder: folder(t, { '20270101000000_new.ts': running('create table new ()') }) })
+  const holder = await app.pg.connect()
+  await holder.query('select pg_advisory_lock(3853314791062309107)')
+  const started = app.lifecycle.start()
+  await until(
+    async () => app.lifecycle.waitingFor,
+    (what) => what === 'migration lock',
+  )
+  t.match((await app.inject('/health/ready')).json(), { status: 'not_ready', waitingFor: 'migration lock' })
+  await holder.query('select pg_advisory_unlock_all()')
+  holder.release()
+  await started
+  t.match((await app.inject('/health/ready')).json(), { status: 'ready' })
+})
+
+t.test('a connection that is lost in the middle of a migration is no failed migration', async (t) => {
+  const once = `import { sql } from 'kysely'
+export const up = async (db) => {
+  await sql\`create table once ()\`.execute(db)
+  if (globalThis.migrationTried) return
+  globalThis.migrationTried = true
+  await sql\`select pg_sleep(60)\`.execute(db)
+}
+`
+  const app = await unstarted(t, {}, { folder: folder(t, { '20270101000000_once.ts': once }) })
+  const started = app.lifecycle.start()
+  await until(
+    async () =>
+      (
+        await app.pg.query(
+          "select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(60)' and datname = current_database() and pid <> pg_backend_pid()",
+        )
+      ).rowCount,
+    (terminated) => terminated === 1,
+  )
+  await started
+  t.equal((await app.pg.query('select 1 from once')).rowCount, 0, 'rolled back, and applied on the second try')
 })
