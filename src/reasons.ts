@@ -42,6 +42,8 @@ const CODES: Record<string, { reason: Reason; permanent?: true }> = {
 /** What pg, pg-pool and ioredis say without a code. */
 const MESSAGES: [RegExp, Reason, permanent?: true][] = [
   [/does not support SSL connections/, 'error', true],
+  // PgBouncer, to DATABASE_STATEMENT_TIMEOUT_MS
+  [/unsupported startup parameter/, 'error', true],
   [/timed? ?out|timeout/i, 'timeout'],
   [/^Connection terminated|Connection is closed|connection error and is not queryable/, 'refused'],
   [/max number of clients reached/, 'limit'],
