@@ -43,6 +43,8 @@ const CODES: Record<string, { reason: Reason; permanent?: true }> = {
 const MESSAGES: [RegExp, Reason, permanent?: true][] = [
   [/client password must be a string/, 'auth', true],
   [/does not support SSL connections/, 'error', true],
+  // PgBouncer, to DATABASE_STATEMENT_TIMEOUT_MS
+  [/unsupported startup parameter/, 'error', true],
   [/timed? ?out|timeout/i, 'timeout'],
   [
     /^Connection terminated|Connection is closed|connection error and is not queryable|connection has been discarded/,
