@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { parseAllDocuments } from 'yaml'
 import { schema } from '../src/config.ts'
+import { service } from '../src/service.ts'
 import { configure, database, ROOT, Service } from './helper.ts'
 
 const FOLDER = path.join(ROOT, 'deploy/kubernetes')
@@ -70,15 +71,15 @@ const probes = {
 }
 
 /** What the kubelet makes of a probe: the status, or an error after the probe's timeout. */
-async function ask(service: Service, { httpGet, timeoutSeconds }: Manifest): Promise<number> {
-  const url = `${await service.url()}${httpGet.path}`
+async function ask(running: Service, { httpGet, timeoutSeconds }: Manifest): Promise<number> {
+  const url = `${await running.url()}${httpGet.path}`
   return (await fetch(url, { signal: AbortSignal.timeout(timeoutSeconds * 1000) })).status
 }
 
 t.test('the probes pass while the service serves', async (t) => {
-  const service = new Service(t, { DATABASE_URL: await database(t) })
-  await service.logged('ready')
-  for (const [name, probe] of Object.entries(probes)) t.equal(await ask(service, probe), 200, name)
+  const running = new Service(t, { DATABASE_URL: await database(t) })
+  await running.logged('ready')
+  for (const [name, probe] of Object.entries(probes)) t.equal(await ask(running, probe), 200, name)
 })
 
 t.test('a database that hangs fails readiness within the timeout of the probe, and liveness not', async (t) => {
@@ -90,10 +91,10 @@ t.test('a database that hangs fails readiness within the timeout of the probe, a
     silent.close()
   })
   const { port } = silent.address() as AddressInfo
-  const service = new Service(t, { DATABASE_URL: `postgres://footing@127.0.0.1:${port}/footing` })
-  t.equal(await ask(service, probes.readiness), 503)
-  t.equal(await ask(service, probes.startup), 503)
-  t.equal(await ask(service, probes.liveness), 200)
+  const running = new Service(t, { DATABASE_URL: `postgres://footing@127.0.0.1:${port}/footing` })
+  t.equal(await ask(running, probes.readiness), 503)
+  t.equal(await ask(running, probes.startup), 503)
+  t.equal(await ask(running, probes.liveness), 200)
 })
 
 t.test('the numbers agree with those of the service', async (t) => {
@@ -107,6 +108,10 @@ t.test('the numbers agree with those of the service', async (t) => {
   for (const { httpGet } of Object.values(probes)) t.equal(httpGet.port, name)
   const image = readFileSync(path.join(ROOT, 'Dockerfile'), 'utf8')
   t.match(image, `PORT=${containerPort} `)
+  t.match(image, `ARG VERSION=${service.version}\n`)
+  for (const overlay of OVERLAYS) {
+    t.equal(read(`overlays/${overlay}/kustomization.yaml`)[0].images[0].newTag, service.version, overlay)
+  }
   t.match(image, `USER ${pod.securityContext.runAsUser}:${pod.securityContext.runAsGroup}`)
 })
 
