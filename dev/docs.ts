@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { schema } from '../src/config.ts'
+import { composeVariables } from './compose.ts'
 
 const ROOT = path.join(import.meta.dirname, '..')
 const TABLE = /(<!-- environment -->\n)[\s\S]*(<!-- \/environment -->)/
@@ -43,6 +44,15 @@ function example(): string {
   const lines = settings().map(
     ({ name, values, fallback, description }) => `\n# ${description} (${values})\n# ${name}=${fallback}\n`,
   )
+  return head + lines.join('') + composeExample()
+}
+
+/** In force as they stand: Compose reads its defaults from this file. */
+function composeExample(): string {
+  const head =
+    '\n# For compose.yaml alone, with the defaults of development. A password is letters, digits, - and _, since it\n' +
+    '# becomes part of a URL. The first start of the database sets those of its roles.\n'
+  const lines = composeVariables.map(([name, fallback, description]) => `\n# ${description}\n${name}=${fallback}\n`)
   return head + lines.join('')
 }
 

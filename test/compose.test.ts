@@ -1,0 +1,40 @@
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import { parse } from 'yaml'
+import { composeVariables } from '../dev/compose.ts'
+import { schema } from '../src/config.ts'
+import { configure, ROOT } from './helper.ts'
+
+interface Service {
+  environment?: Record<string, unknown>
+  healthcheck?: unknown
+  ports?: string[]
+  stop_grace_period?: string
+}
+
+const text = readFileSync(path.join(ROOT, 'deploy/compose/services.yaml'), 'utf8')
+const { services } = parse(text, { merge: true }) as { services: Record<string, Service> }
+const own = Object.entries(services).filter(([, { environment }]) => environment?.['POSTGRES_HOST'])
+
+t.test('every variable without a default in the Compose file has one in .env.example, and each is used', async (t) => {
+  const used = new Set(Array.from(text.matchAll(/\$\{(\w+)\}/g), ([, name]) => name))
+  t.same([...used].sort(), composeVariables.map(([name]) => name).sort())
+})
+
+t.test('every service has a health check, and publishes its ports on this machine alone', async (t) => {
+  for (const [name, { healthcheck, ports = [] }] of Object.entries(services)) {
+    t.ok(healthcheck, name)
+    for (const port of ports) t.match(port, /^127\.0\.0\.1:\$\{PUBLISH_\w+\}:\d+$/)
+  }
+})
+
+t.test('the service is configured by its own settings, and stops before Docker loses patience', async (t) => {
+  const { SHUTDOWN_TIMEOUT_MS } = await configure(t, { DATABASE_URL: 'postgres://localhost/app' })
+  const delayMs = 5_000 // SHUTDOWN_DELAY_MS in production
+  t.equal(own.length, 7)
+  for (const [name, { environment = {}, stop_grace_period: grace = '' }] of own) {
+    for (const variable of Object.keys(environment)) t.ok(variable in schema.properties, `${name}: ${variable}`)
+    t.ok(Number.parseInt(grace, 10) * 1000 > delayMs + SHUTDOWN_TIMEOUT_MS, name)
+  }
+})

@@ -1,0 +1,20 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import t from 'tap'
+import { freePort } from '../dev/ports.ts'
+import { database, Service } from './helper.ts'
+
+t.test("Docker's health check passes on 200 alone", async (t) => {
+  const port = String(await freePort())
+  const check = async (path: string) => {
+    const child = spawn(process.execPath, ['src/healthcheck.ts', path], { env: { ...process.env, PORT: port } })
+    return (await once(child, 'exit'))[0]
+  }
+  t.equal(await check('/health/live'), 1, 'nothing listens')
+
+  const service = new Service(t, { PORT: port, DATABASE_URL: await database(t) })
+  await service.logged('ready')
+  t.equal(await check('/health/live'), 0)
+  t.equal(await check('/health/ready'), 0)
+  t.equal(await check('/no/such/route'), 1)
+})

@@ -1,0 +1,139 @@
+import { execFile, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import t, { type Test } from 'tap'
+import { parseAllDocuments } from 'yaml'
+import { schema } from '../src/config.ts'
+import { service } from '../src/service.ts'
+import { configure, database, ROOT, Service } from './helper.ts'
+
+const FOLDER = path.join(ROOT, 'deploy/kubernetes')
+const FILES = [
+  'base/deployment.yaml',
+  'base/horizontal-pod-autoscaler.yaml',
+  'base/network-policy.yaml',
+  'base/pod-disruption-budget.yaml',
+  'base/service.yaml',
+  'components/service-monitor/service-monitor.yaml',
+  'overlays/migrate-by-job/job.yaml',
+  'secret.example.yaml',
+]
+const OVERLAYS = ['migrate-at-boot', 'migrate-by-job']
+
+// biome-ignore lint/suspicious/noExplicitAny: whether it is what it should be is what the tests ask
+type Manifest = any
+
+const read = (file: string) => parse(readFileSync(path.join(FOLDER, file), 'utf8'))
+const parse = (yaml: string): Manifest[] => parseAllDocuments(yaml).map((document) => document.toJS())
+const run = (command: string, args: string[]) =>
+  // Without tap's hooks, which it hands down in NODE_OPTIONS and tsc cannot be loaded with.
+  promisify(execFile)('env', ['-u', 'NODE_OPTIONS', command, ...args], { cwd: ROOT })
+
+const skip = spawnSync('kubectl', ['version', '--client']).error ? 'kubectl is not installed' : false
+
+t.test('the manifests are what the Kubernetes API takes', async (t) => validate(t, FILES.flatMap(read)))
+
+for (const overlay of OVERLAYS) {
+  t.test(`the overlay ${overlay}, rendered, is what the Kubernetes API takes`, { skip }, async (t) => {
+    const { stdout } = await run('kubectl', ['kustomize', path.join(FOLDER, 'overlays', overlay)])
+    const manifests = parse(stdout)
+    await validate(t, manifests)
+
+    const containers = manifests.flatMap(({ spec }) => spec?.template?.spec.containers ?? [])
+    const variables = [
+      ...containers.flatMap(({ env }) => env.map(({ name }: Manifest) => name)),
+      ...manifests.flatMap(({ kind, data }) => (kind === 'ConfigMap' ? Object.keys(data) : [])),
+    ]
+    for (const name of variables) t.ok(name in schema.properties, `${name} is a setting of the service`)
+
+    const secrets = read('secret.example.yaml')
+    for (const { env } of containers) {
+      for (const { value } of env) {
+        const [, name, key] = /^\/run\/secrets\/([^/]+)\/(.+)$/.exec(value) as string[]
+        t.ok(
+          secrets.find(({ metadata }) => metadata.name === name)?.stringData[key as string],
+          `${value} is in a secret`,
+        )
+      }
+    }
+  })
+}
+
+const { spec: pod } = read('base/deployment.yaml')[0].spec.template
+const [container] = pod.containers
+const probes = {
+  startup: container.startupProbe,
+  liveness: container.livenessProbe,
+  readiness: container.readinessProbe,
+}
+
+/** What the kubelet makes of a probe: the status, or an error after the probe's timeout. */
+async function ask(running: Service, { httpGet, timeoutSeconds }: Manifest): Promise<number> {
+  const url = `${await running.url()}${httpGet.path}`
+  return (await fetch(url, { signal: AbortSignal.timeout(timeoutSeconds * 1000) })).status
+}
+
+t.test('the probes pass while the service serves', async (t) => {
+  const running = new Service(t, { DATABASE_URL: await database(t) })
+  await running.logged('ready')
+  for (const [name, probe] of Object.entries(probes)) t.equal(await ask(running, probe), 200, name)
+})
+
+t.test('a database that hangs fails readiness within the timeout of the probe, and liveness not', async (t) => {
+  const sockets = new Set<Socket>()
+  const silent = createServer((socket) => sockets.add(socket)).listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    silent.close()
+  })
+  const { port } = silent.address() as AddressInfo
+  const running = new Service(t, { DATABASE_URL: `postgres://footing@127.0.0.1:${port}/footing` })
+  t.equal(await ask(running, probes.readiness), 503)
+  t.equal(await ask(running, probes.startup), 503)
+  t.equal(await ask(running, probes.liveness), 200)
+})
+
+t.test('the numbers agree with those of the service', async (t) => {
+  const delaySeconds = 5 // SHUTDOWN_DELAY_MS in production
+  const { SHUTDOWN_TIMEOUT_MS } = await configure(t, { DATABASE_URL: 'postgres://localhost/app' })
+  t.ok(pod.terminationGracePeriodSeconds > delaySeconds + SHUTDOWN_TIMEOUT_MS / 1000)
+  const { periodSeconds, failureThreshold } = probes.readiness
+  t.ok(periodSeconds * failureThreshold < delaySeconds)
+
+  const [{ name, containerPort }] = container.ports
+  for (const { httpGet } of Object.values(probes)) t.equal(httpGet.port, name)
+  const image = readFileSync(path.join(ROOT, 'Dockerfile'), 'utf8')
+  t.match(image, `PORT=${containerPort} `)
+  t.match(image, `ARG VERSION=${service.version}\n`)
+  for (const overlay of OVERLAYS) {
+    t.equal(read(`overlays/${overlay}/kustomization.yaml`)[0].images[0].newTag, service.version, overlay)
+  }
+  t.match(image, `USER ${pod.securityContext.runAsUser}:${pod.securityContext.runAsGroup}`)
+})
+
+/**
+ * Writes the manifests as a program over the models of the Kubernetes API: the compiler finds a field that does not
+ * exist, and the program, run, a value that the API's schema refuses.
+ */
+async function validate(t: Test, manifests: Manifest[]): Promise<void> {
+  t.not(manifests.length, 0)
+  const lines = manifests.map(({ apiVersion, kind, ...rest }, index) => {
+    const models = apiVersion.startsWith('monitoring.') ? '@kubernetes-models/prometheus-operator' : 'kubernetes-models'
+    return (
+      `import { ${kind} as Kind${index} } from '${models}/${apiVersion}'\n` +
+      `new Kind${index}(${JSON.stringify(rest)}).validate()\n`
+    )
+  })
+  const directory = t.testdir({
+    'manifests.ts': lines.join(''),
+    'tsconfig.json': JSON.stringify({ extends: path.join(ROOT, 'tsconfig.json'), include: ['manifests.ts'] }),
+  })
+  const failure = ({ stdout, stderr }: { stdout: string; stderr: string }) => `${stdout}${stderr}`
+  const check = (command: string, args: string[]) => run(command, args).then(failure, failure)
+  t.equal(await check('tsc', ['--project', directory]), '')
+  t.equal(await check('node', [path.join(directory, 'manifests.ts')]), '')
+}
