@@ -8,7 +8,8 @@ import env from './src/plugins/env.ts'
 
 // Where `npm run dev` put the servers that it started. kysely-ctl has read .env by now; a variable that is set stays.
 const developmentServers = path.join(import.meta.dirname, '.local/dev.env')
-if (!process.env['POSTGRES_HOST'] && existsSync(developmentServers)) process.loadEnvFile(developmentServers)
+const named = ['DATABASE_URL', 'DATABASE_URL_FILE', 'POSTGRES_HOST'].some((name) => process.env[name])
+if (!named && existsSync(developmentServers)) process.loadEnvFile(developmentServers)
 
 const app = fastify()
 await app.register(env)

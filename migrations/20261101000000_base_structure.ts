@@ -1,6 +1,9 @@
 import { type Kysely, sql } from 'kysely'
 
 export async function up(db: Kysely<never>): Promise<void> {
+  // The service, whose role may be another one, looks there at every boot for what is pending.
+  await sql`grant select on kysely_migration to public`.execute(db)
+
   await sql`
     do $$
     begin

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { parseIntoClientConfig } from 'pg-connection-string'
 import { type Static, type TSchemaOptions, Type } from 'typebox'
 import { service } from './service.ts'
 
@@ -124,6 +125,7 @@ export function resolveEnv(env: NodeJS.ProcessEnv): { data: NodeJS.ProcessEnv; p
   const data = Object.fromEntries(
     Object.entries(env).filter(([name, value]) => value !== '' || name === 'READINESS_REQUIRES'),
   )
+  if (data['READINESS_REQUIRES']) data['READINESS_REQUIRES'] = data['READINESS_REQUIRES'].replaceAll(' ', '')
   for (const name of SECRETS) {
     const file = data[`${name}_FILE`]
     if (file === undefined) continue
@@ -139,23 +141,50 @@ export function resolveEnv(env: NodeJS.ProcessEnv): { data: NodeJS.ProcessEnv; p
   return { data, problems }
 }
 
-/** What no single variable's type can say. Each problem names variables, never a value. */
-export function contradictions(config: Config): string[] {
+/** What is wrong with the addresses of the backends. Each problem names variables, never a value. */
+export function addressProblems(data: NodeJS.ProcessEnv): string[] {
   const problems: string[] = []
-  const { DATABASE_URL, POSTGRES_HOST } = config
-  if (DATABASE_URL === undefined && POSTGRES_HOST === undefined) {
+  if (data['DATABASE_URL'] === undefined && data['POSTGRES_HOST'] === undefined) {
     problems.push('DATABASE_URL is missing (or POSTGRES_HOST)')
   }
-  if (DATABASE_URL !== undefined && POSTGRES_HOST !== undefined) {
+  if (data['DATABASE_URL'] !== undefined && data['POSTGRES_HOST'] !== undefined) {
     problems.push('DATABASE_URL and POSTGRES_HOST are both set')
   }
-  for (const name of ['DATABASE_URL', 'DATABASE_MIGRATION_URL', 'REDIS_URL'] as const) {
-    const url = config[name]
-    if (url === undefined) continue
-    // A URL with a socket's directory for a host is PostgreSQL's own invention: postgres://user@/database?host=/tmp
-    if (!URL.canParse(url.replace('@/', '@localhost/'))) problems.push(`${name} is not a URL`)
-    if (url.includes('sslmode=no-verify')) problems.push(`${name} asks for TLS that verifies nothing`)
+  for (const name of ['DATABASE_URL', 'DATABASE_MIGRATION_URL'] as const) {
+    const problem = data[name] && databaseUrlProblem(data[name])
+    if (problem) problems.push(`${name} ${problem}`)
   }
+  const redis = data['REDIS_URL']
+  if (redis !== undefined && !isRedisUrl(redis)) problems.push('REDIS_URL is not a URL of a Redis')
+  return problems
+}
+
+function databaseUrlProblem(url: string): string | undefined {
+  try {
+    const { host, ssl } = parseIntoClientConfig(url)
+    if (!host) return 'names no host'
+    if (host.includes(',')) return 'names several hosts'
+    if (typeof ssl === 'object' && ssl.rejectUnauthorized === false) return 'asks for TLS that verifies nothing'
+    return undefined
+  } catch (err) {
+    // Its message can hold the URL; a system error's code is that of a certificate's file.
+    return `cannot be used (${(err as { code?: string }).code})`
+  }
+}
+
+function isRedisUrl(url: string): boolean {
+  try {
+    const { hostname, password, pathname } = new URL(url)
+    decodeURIComponent(password)
+    return hostname !== '' && /^\/?\d*$/.test(pathname)
+  } catch {
+    return false
+  }
+}
+
+/** What no single variable's type can say. */
+export function contradictions(config: Config): string[] {
+  const problems: string[] = []
   if (config.DATABASE_POOL_MIN > config.DATABASE_POOL_MAX) {
     problems.push('DATABASE_POOL_MIN is over DATABASE_POOL_MAX')
   }

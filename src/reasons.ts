@@ -41,11 +41,11 @@ const CODES: Record<string, { reason: Reason; permanent?: true }> = {
 
 /** What pg, pg-pool, Kysely and ioredis say without a code. */
 const MESSAGES: [RegExp, Reason, permanent?: true][] = [
-  [/client password must be a string/, 'auth', true],
+  [/client password must be a (non-empty )?string/, 'auth', true],
   [/does not support SSL connections/, 'error', true],
   // PgBouncer, to DATABASE_STATEMENT_TIMEOUT_MS
   [/unsupported startup parameter/, 'error', true],
-  [/timed? ?out|timeout/i, 'timeout'],
+  [/^(Query read|Socket) timeout|^timeout (exceeded|expired)|^Command timed out|due to connection timeout$/, 'timeout'],
   [
     /^Connection terminated|Connection is closed|connection error and is not queryable|connection has been discarded/,
     'refused',
@@ -53,12 +53,16 @@ const MESSAGES: [RegExp, Reason, permanent?: true][] = [
   [/max number of clients reached/, 'limit'],
 ]
 
+const SQLSTATE = /^[0-9A-Z]{5}$/
+
 function classify(err: unknown): { reason: Reason; permanent?: true | undefined } {
-  const { code, name, message = '' } = err as { code?: unknown; name?: string; message?: string }
+  const { code, name, message = '' } = (err ?? {}) as { code?: unknown; name?: string; message?: string }
   const known = CODES[String(code)] ?? CODES[String(name)] ?? CODES[message.split(' ', 1)[0] as string]
   if (known) return known
   // OpenSSL's verification codes as Node gives them (its tls documentation lists them).
   if (/CERT|UNABLE_TO_VERIFY/.test(String(code))) return { reason: 'error', permanent: true }
+  // What a SQLSTATE has said, the words of its message (a column's name, say) cannot unsay.
+  if (typeof code === 'string' && SQLSTATE.test(code)) return { reason: 'error' }
   const said = MESSAGES.find(([pattern]) => pattern.test(message))
   return said ? { reason: said[1], permanent: said[2] } : { reason: 'error' }
 }
@@ -75,6 +79,6 @@ export function isPermanent(err: unknown): boolean {
 
 /** What of a driver's error may be logged. ioredis keeps the command in its errors, and with it the password. */
 export function redact(err: unknown): { code?: string | undefined; message: string } {
-  const { code, message } = err as { code?: unknown; message?: string }
+  const { code, message } = (err ?? {}) as { code?: unknown; message?: string }
   return { code: typeof code === 'string' ? code : undefined, message: message ?? String(err) }
 }

@@ -2,9 +2,7 @@ import { once } from 'node:events'
 import { Server } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
-import fastify, { type FastifyInstance } from 'fastify'
-import service from './app.ts'
-import { logger } from './logger.ts'
+import type { FastifyInstance } from 'fastify'
 
 /** A half-sent request is cut after this long, and looked for every two seconds: slow clients hold no connection. */
 const REQUEST_TIMEOUT_MS = 10_000
@@ -14,24 +12,29 @@ const PRODUCTION_DELAY_MS = 5_000
 /** An idle connection has this long to bring one more request, once the port is closed. */
 const LAST_REQUEST_MS = 1_000
 
-const app = fastify({
+let app: FastifyInstance | undefined
+
+// Before all other imports, which take most of the boot: as the first process of a container, a signal without a
+// handler is lost.
+closeWithGrace({ delay: false, logger: { error: (...args) => app?.log.error(args[0]) } }, async ({ signal, err }) => {
+  if (!app) return
+  if (err) app.log.fatal({ err }, 'uncaught error')
+  else app.log.info({ signal }, 'leaving')
+  const served = app.lifecycle?.phase === 'serving'
+  app.lifecycle?.drain()
+  if (served) await leave(app)
+})
+
+const [{ fastify }, { default: service }, { logger }] = await Promise.all([
+  import('fastify'),
+  import('./app.ts'),
+  import('./logger.ts'),
+])
+
+app = fastify({
   logger,
   requestTimeout: REQUEST_TIMEOUT_MS,
   http: { headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: CONNECTIONS_CHECK_MS },
-})
-
-// Before anything else: as the first process of a container, a signal without a handler is lost.
-closeWithGrace({ delay: false, logger: app.log }, async ({ signal, err }) => {
-  const { config, lifecycle, log } = app
-  if (err) log.fatal({ err }, 'uncaught error')
-  else log.info({ signal }, 'leaving')
-  const served = lifecycle?.phase === 'serving'
-  lifecycle?.drain()
-  if (!served) return
-  await sleep(config.SHUTDOWN_DELAY_MS ?? (config.NODE_ENV === 'production' ? PRODUCTION_DELAY_MS : 0))
-  setTimeout(() => fail(new Error('closing took longer than SHUTDOWN_TIMEOUT_MS')), config.SHUTDOWN_TIMEOUT_MS)
-  await drain(app)
-  await app.close()
 })
 
 try {
@@ -41,13 +44,29 @@ try {
   app.log.info('ready')
 } catch (err) {
   // A signal that comes while the service starts ends its tasks.
-  if (app.lifecycle?.phase !== 'draining') fail(err)
+  if (app.lifecycle?.phase !== 'draining') fail(app, err, 'cannot start')
 }
 
 /** Logs once and exits 1. The log is written synchronously, so nothing of it is lost. */
-function fail(err: unknown): never {
-  app.log.fatal({ err }, app.lifecycle?.phase === 'draining' ? 'cannot leave in time' : 'cannot start')
+function fail({ log }: FastifyInstance, err: unknown, message: string): never {
+  log.fatal({ err }, message)
   process.exit(1)
+}
+
+/** Serves on, unready, for the delay; then has `SHUTDOWN_TIMEOUT_MS` to answer what is open and close the rest. */
+async function leave(app: FastifyInstance): Promise<void> {
+  const { config } = app
+  await sleep(config.SHUTDOWN_DELAY_MS ?? (config.NODE_ENV === 'production' ? PRODUCTION_DELAY_MS : 0))
+  const timeoutMs = config.SHUTDOWN_TIMEOUT_MS
+  setTimeout(
+    () => fail(app, new Error('closing took longer than SHUTDOWN_TIMEOUT_MS'), 'cannot leave in time'),
+    timeoutMs,
+  )
+  // Who has not finished a request by then must not turn a clean leave into a late one.
+  app.server.headersTimeout = LAST_REQUEST_MS
+  app.server.requestTimeout = Math.ceil(timeoutMs / 2)
+  await drain(app)
+  await app.close()
 }
 
 /**

@@ -68,7 +68,7 @@ t.test('a wrong configuration is said in one line, without secrets', async (t) =
     (output) => t.fail(output),
     (err: { stdout: string; stderr: string }) => err.stdout + err.stderr,
   )
-  t.match(failed, /DATABASE_URL is not a URL/)
+  t.match(failed, /DATABASE_URL cannot be used/)
   t.notMatch(failed, /hunter2/)
 })
 

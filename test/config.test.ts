@@ -40,7 +40,7 @@ t.test('an empty string is no value', async (t) => {
 
 t.test('readiness can require nothing, or both backends', async (t) => {
   t.same((await configure(t, { DATABASE_URL, READINESS_REQUIRES: '' })).READINESS_REQUIRES, [])
-  t.same((await configure(t, { DATABASE_URL, READINESS_REQUIRES: 'database,redis' })).READINESS_REQUIRES, [
+  t.same((await configure(t, { DATABASE_URL, READINESS_REQUIRES: 'database, redis' })).READINESS_REQUIRES, [
     'database',
     'redis',
   ])
@@ -71,9 +71,14 @@ const contradictions: [NodeJS.ProcessEnv, string][] = [
     'DATABASE_QUERY_TIMEOUT_MS is not over DATABASE_STATEMENT_TIMEOUT_MS',
   ],
   [{ DATABASE_URL, READINESS_REQUIRES: 'kafka' }, 'READINESS_REQUIRES must be a list of: database,redis'],
-  [{ DATABASE_URL: 'postgres://user:hunter2@host:port/db' }, 'DATABASE_URL is not a URL'],
-  [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2@host:port' }, 'REDIS_URL is not a URL'],
-  [{ DATABASE_URL: `${DATABASE_URL}?sslmode=no-verify` }, 'DATABASE_URL asks for TLS that verifies nothing'],
+  [{ DATABASE_URL: 'postgres://user:hunter2@host:port/db' }, 'DATABASE_URL cannot be used (ERR_INVALID_URL)'],
+  [{ DATABASE_URL: `${DATABASE_URL}?sslrootcert=/does/not/exist` }, 'DATABASE_URL cannot be used (ENOENT)'],
+  [{ DATABASE_URL: 'postgres://user:hunter2@one,two/db' }, 'DATABASE_URL names several hosts'],
+  [{ DATABASE_URL: 'postgres://' }, 'DATABASE_URL names no host'],
+  [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2@host:port' }, 'REDIS_URL is not a URL of a Redis'],
+  [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2%zz@host' }, 'REDIS_URL is not a URL of a Redis'],
+  [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2@host/name' }, 'REDIS_URL is not a URL of a Redis'],
+  [{ DATABASE_URL: `${DATABASE_URL}?sslmode=no%2Dverify` }, 'DATABASE_URL asks for TLS that verifies nothing'],
   [{ DATABASE_URL, REDIS_URL_FILE: '/does/not/exist' }, 'REDIS_URL_FILE cannot be read (ENOENT)'],
 ]
 for (const [variables, problem] of contradictions) {

@@ -21,6 +21,7 @@ const known: [Error | string, string][] = [
   [new Error('ERR max number of clients reached'), 'limit'],
   [withCode('DEPTH_ZERO_SELF_SIGNED_CERT'), 'error'],
   [new Error('anything else'), 'error'],
+  [withCode('42703', 'column "timeout_ms" does not exist'), 'error'],
   ['not even an error', 'error'],
 ]
 
@@ -44,4 +45,5 @@ t.test('the log gets code and message of an error and no more', async (t) => {
   const err = Object.assign(withCode('X', 'refused'), { command: { name: 'hello', args: ['hunter2'] } })
   t.same(redact(err), { code: 'X', message: 'refused' })
   t.same(redact('text'), { code: undefined, message: 'text' })
+  t.same([reasonOf(undefined), redact(undefined).message], ['error', 'undefined'])
 })

@@ -49,20 +49,21 @@ export function createMigrator(
  * When the signal aborts the connection is cut, and PostgreSQL rolls back.
  */
 export function migrationDialect(config: Config, events: MigrationEvents = {}, signal?: AbortSignal): PostgresDialect {
+  const base = connectionOptions(config, 'migration')
   const pool = new pg.Pool({
     stream: () => {
       const socket = new Socket()
       signal?.addEventListener('abort', () => socket.destroy())
       return socket
     },
-    ...connectionOptions(config, 'migration'),
+    ...base,
     max: 1,
     connectionTimeoutMillis: config.DATABASE_CONNECT_TIMEOUT_MS,
     // DDL that waits for a table lock holds up every query behind it. There is no statement timeout: it would cut
     // off a long migration.
     lock_timeout: config.MIGRATION_LOCK_TIMEOUT_MS,
     // A server whose client was killed goes on with the statement, and keeps the lock, unless it looks (14 and newer).
-    options: '-c client_connection_check_interval=1000',
+    options: `${base.options ?? ''} -c client_connection_check_interval=1000`,
   })
   pool.on('error', () => {})
   pool.on('connect', (client) => client.on('error', () => {}))
@@ -90,9 +91,25 @@ async function appliedMigrations(db: QueryExecutorProvider): Promise<string[]> {
   }
 }
 
+/** Throws for a file that is none: a misnamed migration must not be skipped in silence. */
 async function migrationFiles(folder: string): Promise<string[]> {
-  const files = await readdir(folder)
-  return files.filter((file) => /\.[jt]s$/.test(file) && !file.endsWith('.d.ts')).sort()
+  const files = (await readdir(folder)).filter((file) => !file.startsWith('.')).sort()
+  const other = files.find((file) => !/^\d{14}_[\w-]+\.[jt]s$/.test(file))
+  if (other) throw new MigrationError(`migrations/${other} is not named <UTC timestamp>_<what_it_does>.ts`)
+  return files
+}
+
+/** A migration cannot be loaded, or the schema is not what this code needs: waiting will not change that. */
+export class MigrationError extends Error {
+  readonly code = 'MIGRATION_FAILED'
+}
+
+async function load(folder: string, file: string): Promise<Partial<BatchMigration>> {
+  try {
+    return await import(path.join(folder, file))
+  } catch (cause) {
+    throw new MigrationError(`migrations/${file} cannot be loaded`, { cause })
+  }
 }
 
 function nameOf(file: string): string {
@@ -112,8 +129,8 @@ class FolderProvider implements MigrationProvider {
   async getMigrations(): Promise<Record<string, BatchMigration>> {
     const migrations: Record<string, BatchMigration> = {}
     for (const file of await migrationFiles(this.#folder)) {
-      const { up, down, transaction = true } = (await import(path.join(this.#folder, file))) as Partial<BatchMigration>
-      if (typeof up !== 'function') throw new Error(`migrations/${file} exports no function named up`)
+      const { up, down, transaction = true } = await load(this.#folder, file)
+      if (typeof up !== 'function') throw new MigrationError(`migrations/${file} exports no function named up`)
       const name = nameOf(file)
       const guarded = transaction ? (run: Migration['up']) => run : concurrently
       migrations[name] = {

@@ -2,14 +2,9 @@ import fp from 'fastify-plugin'
 import { Kysely } from 'kysely'
 import type { MigrationResultSet } from 'kysely/migration'
 import { NotRolledBackError } from '../database/concurrently.ts'
-import { createMigrator, migrationDialect, migrationState } from '../database/migrator.ts'
+import { createMigrator, MigrationError, migrationDialect, migrationState } from '../database/migrator.ts'
 import { isPermanent, reasonOf } from '../reasons.ts'
 import { retry } from '../retry.ts'
-
-/** The schema is not what this code needs, and waiting will not change that. */
-export class MigrationError extends Error {
-  readonly code = 'MIGRATION_FAILED'
-}
 
 /**
  * Brings the database to the schema that this code knows before the service serves, as `MIGRATIONS` says.
@@ -61,8 +56,10 @@ export default fp<{ folder?: string }>(
 /** Throws what is to be known of a failure: the migration's name, and whether anything of it is left. */
 function explain({ error, results }: MigrationResultSet): void {
   if (error === undefined) return
-  if (reasonOf(error) !== 'error' && !isPermanent(error)) throw error // the connection, not the migration
   const failed = results?.find(({ status }) => status === 'Error')?.migrationName
+  // The connection, not the migration.
+  if (reasonOf(error) !== 'error' && !(failed && isPermanent(error))) throw error
+  if (error instanceof MigrationError) throw error
   if (!failed) throw new MigrationError('no migration was run', { cause: error })
   const rolledBack = error instanceof NotRolledBackError ? 'not rolled back' : 'rolled back'
   throw new MigrationError(`${failed} failed and was ${rolledBack}`, { cause: error })

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
@@ -107,6 +108,30 @@ t.test('SIGTERM while PostgreSQL is stopped: exit 0', async (t) => {
   const { service, url } = await start(t, { DATABASE_URL: postgres.url })
   await ask(`${url}/query`)
   await postgres.stop()
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 0)
+})
+
+t.test('SIGTERM while a client is in the middle of its headers, or of a body: exit 0 within the bound', async (t) => {
+  const { service, url } = await start(t, { SHUTDOWN_TIMEOUT_MS: '10000' })
+  const { hostname, port } = new URL(url)
+  for (const half of ['GET / HTTP/1.1\r\nhost: x\r\n', 'POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf']) {
+    const socket = connect(Number(port), hostname).on('error', () => {})
+    t.teardown(() => socket.destroy())
+    socket.write(half)
+  }
+  await ask(`${url}/sleep?ms=0`)
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 0)
+})
+
+t.test('SIGTERM while the service still loads: exit 0', async (t) => {
+  const service = new Service(t, { NODE_DEBUG: 'esm', DATABASE_URL: await database(t) })
+  await once(service.child.stderr as Readable, 'data')
+  await until(
+    async () => service.output,
+    (output) => output.includes('/src/app.ts'),
+  )
   service.child.kill('SIGTERM')
   t.equal(await service.exited, 0)
 })

@@ -48,6 +48,15 @@ t.test('a check that hangs fails at its deadline, and alone', async (t) => {
   })
 })
 
+t.test('a check that rejects with nothing fails, and is asked again', async (t) => {
+  const { health } = await build(t, { HEALTH_CACHE_MS: '0' })
+  let reject = true
+  health.add({ name: 'silent', required: true, check: () => (reject ? Promise.reject() : Promise.resolve()) })
+  t.match((await health.results()).get('silent'), { status: 'error', reason: 'error' })
+  reject = false
+  t.match((await health.results()).get('silent'), { status: 'ok' })
+})
+
 t.test('a check that throws at once fails', async (t) => {
   const { health } = await build(t)
   health.add({

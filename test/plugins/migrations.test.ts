@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { Kysely } from 'kysely'
 import t, { type Test } from 'tap'
+import { startPostgres } from '../../dev/postgres.ts'
 import { createMigrator, migrationDialect, migrationState } from '../../src/database/migrator.ts'
 import { configure, copyProject, database, query, ROOT, Service, unstarted, until } from '../helper.ts'
 
@@ -91,25 +92,41 @@ export const up = (db) => sql\`${statement}\`.execute(db)
 `
 
 t.test('what keeps the migrations from being run is said, and nothing of them is left', async (t) => {
-  const cases: [file: string, content: string, message: string, cause: RegExp][] = [
+  const name = 'is not named <UTC timestamp>_<what_it_does>.ts'
+  const cases: [file: string, content: string, message: string][] = [
     [
       '20270101000000_misspelt.ts',
       'export const pu = 1',
-      'no migration was run',
-      /misspelt\.ts exports no function named up/,
+      'migrations/20270101000000_misspelt.ts exports no function named up',
     ],
-    ['20200101000000_late.ts', 'export const up = async () => {}', 'no migration was run', /20200101000000_late/],
-    [
-      '20270101000000_wrong.ts',
-      running('create table tenants ()'),
-      '20270101000000_wrong failed and was rolled back',
-      /exists/,
-    ],
+    ['20270101000000_broken.ts', 'this is none', 'migrations/20270101000000_broken.ts cannot be loaded'],
+    ['20270101000000_other.mts', '', `migrations/20270101000000_other.mts ${name}`],
+    ['helper.ts', '', `migrations/helper.ts ${name}`],
+    ['20200101000000_late.ts', 'export const up = async () => {}', 'no migration was run'],
+    ['20270101000000_wrong.ts', running('create table tenants ()'), '20270101000000_wrong failed and was rolled back'],
+    ['20270101000000_word.ts', running('select timeout'), '20270101000000_word failed and was rolled back'],
   ]
-  for (const [file, content, message, cause] of cases) {
+  for (const [file, content, message] of cases) {
     const app = await unstarted(t, {}, { folder: folder(t, { [file]: content }) })
-    await t.rejects(app.lifecycle.start(), { code: 'MIGRATION_FAILED', message, cause: { message: cause } })
+    await t.rejects(app.lifecycle.start(), { code: 'MIGRATION_FAILED', message })
     t.equal((await app.inject('/health/ready')).json().checks.migrations, 'failed')
+  }
+})
+
+t.test('a role that may only serve looks for pending ones, and the owner applies them', async (t) => {
+  const postgres = await startPostgres()
+  t.teardown(() => postgres.close())
+  for (const role of ['owner', 'serving']) await query(postgres.url, `create role ${role} login password '${role}'`)
+  await query(postgres.url, 'create database app owner owner')
+  const as = (role: string) => {
+    const url = new URL(postgres.url)
+    return Object.assign(url, { username: role, password: role, pathname: '/app' }).href
+  }
+  const variables = { DATABASE_URL: as('serving'), DATABASE_MIGRATION_URL: as('owner') }
+  for (let boot = 0; boot < 2; boot++) {
+    const app = await unstarted(t, variables)
+    await app.lifecycle.start()
+    t.equal(app.lifecycle.phase, 'serving')
   }
 })
 
