@@ -16,7 +16,10 @@ const FAILS = new Error('of the caller')
 async function notes(t: Test, { tenants = 2, max = 1 } = {}) {
   const url = await database(t)
   const ids = Array.from({ length: tenants }, () => randomUUID())
-  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString: url, max }) }) })
+  const pool = new pg.Pool({ connectionString: url, max })
+  // Its end() does not wait for the connections, and the database is dropped under the last of them.
+  pool.on('connect', (client) => client.on('error', () => {}))
+  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
   t.teardown(() => db.destroy())
   await db.schema.createTable('notes').$call(tenantColumns).addColumn('text', 'text').execute()
   await sql`call isolate_tenants('notes')`.execute(db)
