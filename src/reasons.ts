@@ -29,6 +29,8 @@ const CODES: Record<string, { reason: Reason; permanent?: true }> = {
   READONLY: { reason: 'readonly' },
   '57P03': { reason: 'loading' },
   LOADING: { reason: 'loading' },
+  // PgBouncer, of a startup parameter that it does not know: DATABASE_STATEMENT_TIMEOUT_MS must be 0.
+  '08P01': { reason: 'error', permanent: true },
   '28P01': { reason: 'auth', permanent: true },
   '28000': { reason: 'auth', permanent: true },
   '42501': { reason: 'auth', permanent: true },
@@ -43,8 +45,6 @@ const CODES: Record<string, { reason: Reason; permanent?: true }> = {
 const MESSAGES: [RegExp, Reason, permanent?: true][] = [
   [/client password must be a (non-empty )?string/, 'auth', true],
   [/does not support SSL connections/, 'error', true],
-  // PgBouncer, to DATABASE_STATEMENT_TIMEOUT_MS
-  [/unsupported startup parameter/, 'error', true],
   [/^(Query read|Socket) timeout|^timeout (exceeded|expired)|^Command timed out|due to connection timeout$/, 'timeout'],
   [
     /^Connection terminated|Connection is closed|connection error and is not queryable|connection has been discarded/,
