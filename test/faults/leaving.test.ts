@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { startRedis } from '../../dev/redis.ts'
-import { database, Service, until } from '../helper.ts'
+import { database, query, Service, until } from '../helper.ts'
 import { Client } from './client.ts'
 import { ask, projectWithRoutes, QUICK } from './tools.ts'
 
@@ -111,6 +111,36 @@ t.test('SIGTERM while PostgreSQL is stopped: exit 0', async (t) => {
   service.child.kill('SIGTERM')
   t.equal(await service.exited, 0)
 })
+
+const states: Record<string, (url: string, database: string) => Promise<unknown>> = {
+  'the pool is exhausted by slow queries': async (url) => {
+    const slow = [1, 2].map(() => ask(`${url}/query?seconds=1`))
+    await until(
+      async () => (await ask(`${url}/pool`)).body,
+      ({ totalCount, idleCount }) => totalCount === 2 && idleCount === 0,
+    )
+    void Promise.all(slow)
+  },
+  'the server is read-only': async (_, database) => {
+    await query(database, 'alter system set default_transaction_read_only = on')
+    await query(database, 'select pg_reload_conf()')
+  },
+  'every backend process was terminated': (_, database) =>
+    query(database, 'select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()'),
+  'the password was changed': (_, database) =>
+    query(database, `alter role ${new URL(database).username} password 'changed'`),
+}
+for (const [state, bring] of Object.entries(states)) {
+  t.test(`SIGTERM while ${state}: exit 0`, async (t) => {
+    const postgres = await startPostgres()
+    t.teardown(() => postgres.close())
+    const { service, url } = await start(t, { DATABASE_URL: postgres.url, DATABASE_POOL_MAX: '2' })
+    await ask(`${url}/query`)
+    await bring(url, postgres.url)
+    service.child.kill('SIGTERM')
+    t.equal(await service.exited, 0)
+  })
+}
 
 t.test('SIGTERM while a client is in the middle of its headers, or of a body: exit 0 within the bound', async (t) => {
   const { service, url } = await start(t, { SHUTDOWN_TIMEOUT_MS: '10000' })
