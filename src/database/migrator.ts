@@ -1,22 +1,16 @@
 import { readdir } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import path from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { PostgresAdapter, PostgresDialect, type PostgresDialectConfig, type QueryExecutorProvider, sql } from 'kysely'
+import { type PostgresDialect, type QueryExecutorProvider, sql } from 'kysely'
 import type { Migration, MigrationProvider, Migrator, MigratorProps } from 'kysely/migration'
 import pg from 'pg'
 import type { Config } from '../config.ts'
-import { backoff } from '../retry.ts'
 import { type BatchMigration, BatchMigrator } from './batches.ts'
 import { concurrently } from './concurrently.ts'
 import { connectionOptions } from './connection.ts'
+import { MigrationDialect } from './migration-lock.ts'
 
 const FOLDER = path.join(import.meta.dirname, '../../migrations')
-
-/** Kysely's own lock number, so that a plain Kysely migrator beside this one is kept out too. */
-const LOCK_ID = '3853314791062309107'
-/** How long a replica waits for another one's migrations before it gives up. */
-const LOCK_WAIT_MS = 10 * 60_000
 
 /** Told about the wait for another replica's lock or a table's, and each migration with its duration in milliseconds. */
 export interface MigrationEvents {
@@ -155,44 +149,5 @@ class FolderProvider implements MigrationProvider {
 function irreversible(file: string): Migration['up'] {
   return async () => {
     throw new Error(`migrations/${file} exports no function named down: it cannot be undone`)
-  }
-}
-
-class MigrationDialect extends PostgresDialect {
-  readonly #events: MigrationEvents
-
-  constructor(config: PostgresDialectConfig, events: MigrationEvents) {
-    super(config)
-    this.#events = events
-  }
-
-  override createAdapter(): PostgresAdapter {
-    return new MigrationAdapter(this.#events)
-  }
-}
-
-/**
- * Asks for the lock again and again where Kysely waits in the server for up to an hour: a statement that waits holds
- * a snapshot, and `create index concurrently` in the replica that has the lock would wait for that snapshot to end.
- */
-class MigrationAdapter extends PostgresAdapter {
-  readonly #events: MigrationEvents
-
-  constructor(events: MigrationEvents) {
-    super()
-    this.#events = events
-  }
-
-  override async acquireMigrationLock(db: QueryExecutorProvider): Promise<void> {
-    const giveUp = performance.now() + LOCK_WAIT_MS
-    for (let tries = 0; ; tries++) {
-      const { rows } = await sql<{
-        locked: boolean
-      }>`select pg_try_advisory_lock(${sql.lit(LOCK_ID)}) as locked`.execute(db)
-      if (rows[0]?.locked) return this.#events.locked?.()
-      if (performance.now() > giveUp) throw new Error('Another process holds the migration lock')
-      if (tries === 0) this.#events.waiting?.()
-      await sleep(backoff(tries))
-    }
   }
 }

@@ -1,0 +1,49 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { PostgresAdapter, PostgresDialect, type PostgresDialectConfig, type QueryExecutorProvider, sql } from 'kysely'
+import { backoff } from '../retry.ts'
+import type { MigrationEvents } from './migrator.ts'
+
+/** Kysely's own lock number, so that a plain Kysely migrator beside this one is kept out too. */
+const LOCK_ID = '3853314791062309107'
+/** How long a replica waits for another one's migrations before it gives up. */
+const LOCK_WAIT_MS = 10 * 60_000
+
+/** Kysely's PostgreSQL dialect with a lock for migrations that is asked for, not waited for in the server. */
+export class MigrationDialect extends PostgresDialect {
+  readonly #events: MigrationEvents
+
+  constructor(config: PostgresDialectConfig, events: MigrationEvents) {
+    super(config)
+    this.#events = events
+  }
+
+  override createAdapter(): PostgresAdapter {
+    return new MigrationAdapter(this.#events)
+  }
+}
+
+/**
+ * Asks for the lock again and again where Kysely waits in the server for up to an hour: a statement that waits holds
+ * a snapshot, and `create index concurrently` in the replica that has the lock would wait for that snapshot to end.
+ */
+class MigrationAdapter extends PostgresAdapter {
+  readonly #events: MigrationEvents
+
+  constructor(events: MigrationEvents) {
+    super()
+    this.#events = events
+  }
+
+  override async acquireMigrationLock(db: QueryExecutorProvider): Promise<void> {
+    const giveUp = performance.now() + LOCK_WAIT_MS
+    for (let tries = 0; ; tries++) {
+      const { rows } = await sql<{
+        locked: boolean
+      }>`select pg_try_advisory_lock(${sql.lit(LOCK_ID)}) as locked`.execute(db)
+      if (rows[0]?.locked) return this.#events.locked?.()
+      if (performance.now() > giveUp) throw new Error('Another process holds the migration lock')
+      if (tries === 0) this.#events.waiting?.()
+      await sleep(backoff(tries))
+    }
+  }
+}
