@@ -87,9 +87,6 @@ export class RedisStorage {
     })
   }
 
-  /** Nothing to do: the cache calls it never, and would empty the whole of Redis with it. */
-  async refresh(): Promise<void> {}
-
   #entry(key: string): string {
     return `${this.#prefix}cache:${key}`
   }

@@ -6,8 +6,8 @@ import { database, Service } from './helper.ts'
 
 t.test("Docker's health check passes on 200 alone", async (t) => {
   const port = String(await freePort())
-  const check = async (path: string) => {
-    const child = spawn(process.execPath, ['src/healthcheck.ts', path], { env: { ...process.env, PORT: port } })
+  const check = async (path: string, PORT = port) => {
+    const child = spawn(process.execPath, ['src/healthcheck.ts', path], { env: { ...process.env, PORT } })
     return (await once(child, 'exit'))[0]
   }
   t.equal(await check('/health/live'), 1, 'nothing listens')
@@ -17,4 +17,7 @@ t.test("Docker's health check passes on 200 alone", async (t) => {
   t.equal(await check('/health/live'), 0)
   t.equal(await check('/health/ready'), 0)
   t.equal(await check('/no/such/route'), 1)
+
+  const status = await fetch('http://localhost:3000/health/live').then((response) => response.status, String)
+  t.equal(await check('/health/live', ''), status === 200 ? 0 : 1, 'port 3000 unless PORT has a value')
 })

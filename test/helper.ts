@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -68,6 +69,13 @@ export async function copyProject(t: Test, files: Record<string, string> = {}): 
     await writeFile(file, content)
   }
   return directory
+}
+
+/** A folder with the project's migrations and some of the test's own: contents by file name. */
+export function migrationsFolder(t: Test, files: Record<string, string>): string {
+  const folder = path.join(ROOT, 'migrations')
+  const own = readdirSync(folder).map((name) => [name, readFileSync(path.join(folder, name), 'utf8')])
+  return t.testdir({ ...Object.fromEntries(own), ...files })
 }
 
 /** What the env plugin makes of these variables. */

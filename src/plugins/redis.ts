@@ -39,7 +39,7 @@ export default fp(
     function renewPassword(): void {
       if (!config.REDIS_URL_FILE) return
       try {
-        client.options.password = decodeURIComponent(new URL(secret(config, 'REDIS_URL') ?? '').password)
+        client.options.password = decodeURIComponent(new URL(secret(config, 'REDIS_URL') as string).password)
       } catch (err) {
         quiet.failed(err)
       }

@@ -1,9 +1,12 @@
 import { execFile } from 'node:child_process'
 import path from 'node:path'
 import { promisify } from 'node:util'
+import { Kysely } from 'kysely'
+import { type MigrationResultSet, NO_MIGRATIONS } from 'kysely/migration'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { copyProject, database, query, ROOT, Service, until } from '../helper.ts'
+import { createMigrator, migrationDialect } from '../../src/database/migrator.ts'
+import { configure, copyProject, database, migrationsFolder, query, ROOT, unstarted, until } from '../helper.ts'
 
 const migration = (...statements: string[]) =>
   `import { sql } from 'kysely'
@@ -16,14 +19,26 @@ export const transaction = false
 const INDEXES = "select indisvalid as valid from pg_index where indexrelid = to_regclass('tenants_name')"
 const APPLIED = 'select substr(name, 16) as name from kysely_migration order by kysely_migration.name offset 1'
 
-/** A migrated database, and a copy of the project with more migrations: one that opts out of the transaction, between two. */
-async function project(t: Test) {
-  const directory = await copyProject(t, {
-    'migrations/20270101000000_before.ts': migration('create table before ()'),
-    'migrations/20270102000000_index.ts': CONCURRENTLY,
-    'migrations/20270103000000_after.ts': migration('create table if not exists after ()'),
-  })
-  return { directory, DATABASE_URL: await database(t) }
+const FILES = {
+  '20270101000000_before.ts': migration('create table before ()'),
+  '20270102000000_index.ts': CONCURRENTLY,
+  '20270103000000_after.ts': migration('create table if not exists after ()'),
+}
+
+/** A migrated database, and more migrations than it has: one that opts out of the transaction, between two. */
+async function pending(t: Test) {
+  return { folder: migrationsFolder(t, FILES), DATABASE_URL: await database(t) }
+}
+
+/** The same for the CLI, which finds migrations in its project's folder: a copy of the project. */
+async function project(t: Test, files: Record<string, string> = FILES) {
+  const paths = Object.entries(files).map(([name, content]) => [`migrations/${name}`, content])
+  return { directory: await copyProject(t, Object.fromEntries(paths)), DATABASE_URL: await database(t) }
+}
+
+async function boot(t: Test, folder: string, variables: NodeJS.ProcessEnv): Promise<void> {
+  const app = await unstarted(t, variables, { folder })
+  await app.lifecycle.start()
 }
 
 /** Runs the CLI in the copy; resolves to what it prints, whether it fails or not. */
@@ -44,55 +59,69 @@ async function kysely(directory: string, DATABASE_URL: string, ...args: string[]
 const DUPLICATES = "insert into tenants (slug, name) values ('a', 'same'), ('b', 'same')"
 
 t.test('boot: the migration that opts out runs outside of a transaction, between the others', async (t) => {
-  const { directory, DATABASE_URL } = await project(t)
-  const service = new Service(t, { DATABASE_URL }, directory)
-  await service.logged('ready')
+  const { folder, DATABASE_URL } = await pending(t)
+  await boot(t, folder, { DATABASE_URL })
   t.same(await query(DATABASE_URL, INDEXES), [{ valid: true }])
   t.same(await query(DATABASE_URL, APPLIED), [{ name: 'before' }, { name: 'index' }, { name: 'after' }])
 })
 
 t.test('boot: one that fails is named, with the INVALID index that it left, and again on the next try', async (t) => {
-  const { directory, DATABASE_URL } = await project(t)
+  const { folder, DATABASE_URL } = await pending(t)
   await query(DATABASE_URL, DUPLICATES)
   const failure = /INVALID, left by a try that was cut short: tenants_name\. DROP INDEX CONCURRENTLY/
   for (const run of [1, 2]) {
-    const service = new Service(t, { DATABASE_URL }, directory)
-    t.equal(await service.exited, 1)
-    t.match(service.logs.at(-1), {
-      err: { message: '20270102000000_index failed and was not rolled back', cause: { message: failure } },
+    await t.rejects(boot(t, folder, { DATABASE_URL }), {
+      message: '20270102000000_index failed and was not rolled back',
+      cause: { message: failure },
     })
     t.same(await query(DATABASE_URL, INDEXES), [{ valid: false }], `run ${run}`)
     t.same(await query(DATABASE_URL, APPLIED), [{ name: 'before' }], 'what came before it is applied, nothing after')
   }
   await query(DATABASE_URL, 'drop index concurrently tenants_name')
   await query(DATABASE_URL, 'update tenants set name = slug')
-  await new Service(t, { DATABASE_URL }, directory).logged('ready')
+  await boot(t, folder, { DATABASE_URL })
+  t.same(await query(DATABASE_URL, INDEXES), [{ valid: true }])
 })
 
-t.test('the CLI does the same: latest, up, down and all the way back', async (t) => {
-  const { directory, DATABASE_URL } = await project(t)
-  const run = (...args: string[]) => kysely(directory, DATABASE_URL, ...args)
-  t.match(await run('migrate:up'), /Ran 1 migration/)
-  t.same(await query(DATABASE_URL, APPLIED), [{ name: 'before' }])
-  await query(DATABASE_URL, DUPLICATES)
-  t.match(await run('migrate:latest'), /tenants_name\. DROP INDEX CONCURRENTLY/)
-  await query(DATABASE_URL, 'drop index tenants_name')
-  await query(DATABASE_URL, 'delete from tenants')
-  t.match(await run('migrate:latest'), /Ran 2 migrations/)
-  t.match(await run('migrate:down'), /Undone 1 migration/)
-  t.match(await run('migrate:up', '20270103000000_after'), /Ran 1 migration/)
-  t.match(await run('migrate:latest'), /no new migrations/)
-  t.match(await run('migrate:rollback', '--all'), /Undone 4 migrations/)
+t.test('one that opts out and leaves no index behind says what failed', async (t) => {
+  const folder = migrationsFolder(t, {
+    '20270101000000_vacuum.ts': `${migration('vacuum nothing')}\nexport const transaction = false`,
+  })
+  await t.rejects(boot(t, folder, { DATABASE_URL: await database(t) }), {
+    message: '20270101000000_vacuum failed and was not rolled back',
+    cause: { message: 'relation "nothing" does not exist' },
+  })
+})
+
+t.test('up, latest, to a name, down, and all the way back', async (t) => {
+  const { folder, DATABASE_URL } = await pending(t)
+  const db = new Kysely<never>({ dialect: migrationDialect(await configure(t, { DATABASE_URL })) })
+  t.teardown(() => db.destroy())
+  const migrator = createMigrator(db, {}, undefined, folder)
+  const names = async (run: Promise<MigrationResultSet>) => {
+    const { error, results = [] } = await run
+    if (error) throw error
+    return results.map(({ direction, migrationName }) => `${direction} ${migrationName.slice(15)}`)
+  }
+  t.same(await names(migrator.migrateUp()), ['Up before'])
+  t.same(await names(migrator.migrateToLatest()), ['Up index', 'Up after'])
+  t.same(await names(migrator.migrateDown()), ['Down after'])
+  t.same(await names(migrator.migrateTo('20270103000000_after')), ['Up after'])
+  t.same(await names(migrator.migrateTo('20270101000000_before')), ['Down after', 'Down index'])
+  await t.rejects(names(migrator.migrateTo('20270104000000_other')), {
+    message: 'There is no migration 20270104000000_other',
+  })
+  t.same(await names(migrator.migrateTo(NO_MIGRATIONS)), ['Down before', 'Down base_structure'])
   t.same(await query(DATABASE_URL, 'select name from kysely_migration'), [])
 })
 
 t.test('an index that is built while older transactions run is waited for, however long they take', async (t) => {
-  const { directory, DATABASE_URL } = await project(t)
+  const { folder, DATABASE_URL } = await pending(t)
   const older = new pg.Client(DATABASE_URL)
   await older.connect()
   t.teardown(() => older.end())
   await older.query("begin; insert into tenants (slug, name) values ('a', 'A')")
-  const service = new Service(t, { DATABASE_URL, MIGRATION_LOCK_TIMEOUT_MS: '50' }, directory)
+  const booted = boot(t, folder, { DATABASE_URL, MIGRATION_LOCK_TIMEOUT_MS: '50' })
   const building = () =>
     query(
       DATABASE_URL,
@@ -102,14 +131,12 @@ t.test('an index that is built while older transactions run is waited for, howev
   await query(DATABASE_URL, "insert into tenants (slug, name) values ('b', 'B')")
   t.pass('which holds up no other')
   await older.query('commit')
-  await service.logged('ready')
+  await booted
 })
 
-t.test('the CLI too tries again what a locked table kept out, and gives up after a bounded number', async (t) => {
-  const directory = await copyProject(t, {
-    'migrations/20270101000000_alter.ts': migration('alter table tenants add column x int'),
-  })
-  const DATABASE_URL = await database(t)
+t.test('what a locked table kept out is tried again, a bounded number of times', async (t) => {
+  const files = { '20270101000000_alter.ts': migration('alter table tenants add column x int') }
+  const { directory, DATABASE_URL } = await project(t, files)
   const holder = new pg.Client(DATABASE_URL)
   await holder.connect()
   t.teardown(() => holder.end())
@@ -117,8 +144,11 @@ t.test('the CLI too tries again what a locked table kept out, and gives up after
   const given = await kysely(directory, DATABASE_URL, 'migrate:latest')
   t.equal(given.match(/a table is locked: 20270101000000_alter rolled back, trying again/g)?.length, 4)
   t.match(given, /A table stayed locked, 5 times/)
-  const service = new Service(t, { DATABASE_URL, MIGRATION_LOCK_TIMEOUT_MS: '50' }, directory)
-  t.equal(await service.exited, 1, 'boot gives up too')
+  const folder = migrationsFolder(t, files)
+  await t.rejects(boot(t, folder, { DATABASE_URL, MIGRATION_LOCK_TIMEOUT_MS: '50' }), {
+    message: '20270101000000_alter failed and was rolled back',
+    cause: { message: 'A table stayed locked, 5 times' },
+  })
   await holder.query('rollback')
   t.match(await kysely(directory, DATABASE_URL, 'migrate:latest'), /Ran 1 migration/)
 })

@@ -18,6 +18,7 @@ async function notes(t: Test, { tenants = 2, max = 1 } = {}) {
   const ids = Array.from({ length: tenants }, () => randomUUID())
   const pool = new pg.Pool({ connectionString: url, max })
   // Its end() does not wait for the connections, and the database is dropped under the last of them.
+  pool.on('error', () => {})
   pool.on('connect', (client) => client.on('error', () => {}))
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
   t.teardown(() => db.destroy())

@@ -8,6 +8,9 @@ import { startRedis } from '../../dev/redis.ts'
 import { copyProject, database, query, ROOT, Service, until } from '../helper.ts'
 import { ask, PROBE_LIMIT_MS, Prober, QUICK, TcpProxy } from './tools.ts'
 
+// Most of what these tests do is wait.
+t.jobs = 3
+
 const SLOW_MIGRATION = {
   'migrations/20270101000000_slow.ts': `
     import { sql } from 'kysely'

@@ -7,15 +7,18 @@ import { startPostgres } from '../../dev/postgres.ts'
 import { startRedis } from '../../dev/redis.ts'
 import { database, query, Service, until } from '../helper.ts'
 import { Client } from './client.ts'
-import { ask, projectWithRoutes, QUICK } from './tools.ts'
+import { ask, QUICK, ROUTES } from './tools.ts'
+
+// Most of what these tests do is wait.
+t.jobs = 3
 
 async function start(t: Test, env: NodeJS.ProcessEnv = {}) {
-  const directory = await projectWithRoutes(t)
-  const service = new Service(
-    t,
-    { ...QUICK, DATABASE_URL: env['DATABASE_URL'] ?? (await database(t)), ...env },
-    directory,
-  )
+  const service = new Service(t, {
+    ...QUICK,
+    ...ROUTES,
+    DATABASE_URL: env['DATABASE_URL'] ?? (await database(t)),
+    ...env,
+  })
   const url = await service.url()
   await service.logged('ready')
   return { service, url }

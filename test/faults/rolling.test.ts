@@ -1,28 +1,32 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { createConnection } from 'node:net'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { text } from 'node:stream/consumers'
 import t from 'tap'
 import { freePort } from '../../dev/ports.ts'
 import { database, Service, until } from '../helper.ts'
 import { Client } from './client.ts'
-import { projectWithRoutes, QUICK } from './tools.ts'
+import { QUICK, ROUTES } from './tools.ts'
 
 const skip = spawnSync('haproxy', ['-v']).error ? 'haproxy is not installed' : false
 
 t.test('a rolling restart of two replicas behind HAProxy loses no request', { skip }, async (t) => {
-  const directory = await projectWithRoutes(t)
   const DATABASE_URL = await database(t)
   const [front, ...ports] = [await freePort(), await freePort(), await freePort()]
   const replica = async (port: number | undefined) => {
-    const env = { ...QUICK, DATABASE_URL, PORT: String(port), SHUTDOWN_DELAY_MS: '1500' }
-    const service = new Service(t, env, directory)
+    const env = { ...QUICK, ...ROUTES, DATABASE_URL, PORT: String(port), SHUTDOWN_DELAY_MS: '1500' }
+    const service = new Service(t, env)
     await service.logged('ready')
     return service
   }
   let replicas = await Promise.all(ports.map(replica))
 
+  // A socket's path has a hundred characters at most: no folder of tap's.
+  const directory = await mkdtemp(path.join(tmpdir(), 'footing-haproxy-'))
+  t.teardown(() => rm(directory, { recursive: true }))
   const socket = path.join(directory, 'haproxy.sock')
   const config = path.join(t.testdir({ 'haproxy.cfg': haproxy(socket, front, ports) }), 'haproxy.cfg')
   execFileSync('haproxy', ['-c', '-f', config])

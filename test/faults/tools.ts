@@ -1,10 +1,7 @@
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
-import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
-import { copyProject, ROOT } from '../helper.ts'
 
 /** No probe may take longer: the kubelet's default timeout. */
 export const PROBE_LIMIT_MS = 1_000
@@ -37,11 +34,11 @@ export class Prober {
     }
   }
 
-  /** The next answer, from now on, that has this status. */
-  async next(status: number): Promise<Answer> {
+  /** The next answer, from now on, that has this status, and for which this holds. */
+  async next(status: number, holds = (_: Answer) => true): Promise<Answer> {
     const from = this.answers.length
     for (;;) {
-      const answer = this.answers.slice(from).find((one) => one.status === status)
+      const answer = this.answers.slice(from).find((one) => one.status === status && holds(one))
       if (answer) return answer
       await sleep(10)
     }
@@ -125,35 +122,5 @@ export class TcpProxy {
   }
 }
 
-const ROUTES = `
-import { setTimeout as sleep } from 'node:timers/promises'
-import { sql } from 'kysely'
-export default async (fastify) => {
-  fastify.get('/sleep', async ({ query }) => sleep(Number(query.ms), { slept: query.ms }))
-  fastify.get('/query', async ({ query }) => (await sql\`select pg_sleep(\${query.seconds ?? 0})\`.execute(fastify.db)).rows)
-  fastify.get('/pool', async () => {
-    const { totalCount, idleCount, waitingCount } = fastify.pg.pool
-    return { totalCount, idleCount, waitingCount, listeners: fastify.pg.pool.listenerCount('error') + fastify.redis.listenerCount('close') }
-  })
-  fastify.get('/transaction', async ({ query }) =>
-    fastify.db.transaction().execute(async (trx) => {
-      await sql\`select 1\`.execute(trx)
-      await sleep(Number(query.ms))
-      return (await sql\`select pg_sleep(\${query.seconds ?? 0})\`.execute(trx)).rows
-    }))
-  fastify.get('/crash', async () => { setTimeout(() => { throw Object.assign(new Error('crash'), { command: { args: ['hunter2'] } }) }) })
-  fastify.get('/reject', async () => { Promise.reject(new Error('rejected')) })
-}
-`
-
-/** A copy of the project with routes that keep the backends busy, added as a template's user adds routes. */
-export async function projectWithRoutes(t: Test, files: Record<string, string> = {}): Promise<string> {
-  const app = await readFile(path.join(ROOT, 'src/app.ts'), 'utf8')
-  return copyProject(t, {
-    'src/routes/faults.ts': ROUTES,
-    'src/app.ts': app
-      .replace(/^import healthRoutes/m, "import faults from './routes/faults.ts'\n$&")
-      .replace('await fastify.register(healthRoutes)', '$&\n    await fastify.register(faults)'),
-    ...files,
-  })
-}
+/** A service with routes that keep the backends busy: those of routes.ts, which registers itself. */
+export const ROUTES = { NODE_OPTIONS: `--import=${new URL('routes.ts', import.meta.url)}` }

@@ -1,10 +1,8 @@
-import { readdirSync, readFileSync } from 'node:fs'
-import path from 'node:path'
 import { Kysely } from 'kysely'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { createMigrator, migrationDialect, migrationState } from '../../src/database/migrator.ts'
-import { configure, copyProject, database, query, ROOT, Service, unstarted, until } from '../helper.ts'
+import { configure, copyProject, database, migrationsFolder, query, Service, unstarted, until } from '../helper.ts'
 
 const OBSOLETE = "insert into kysely_migration values ('20261231000000_of_a_newer_image', '2026-12-31T00:00:00.000Z')"
 
@@ -78,15 +76,6 @@ t.test('a migration that fails: named, rolled back with its batch, exit 1', asyn
   t.same(await query(DATABASE_URL, "select 1 from pg_tables where tablename = 'first'"), [])
 })
 
-/** The project's migrations and these. */
-function folder(t: Test, files: Record<string, string>): string {
-  const own = readdirSync(path.join(ROOT, 'migrations'))
-  return t.testdir({
-    ...Object.fromEntries(own.map((name) => [name, readFileSync(path.join(ROOT, 'migrations', name), 'utf8')])),
-    ...files,
-  })
-}
-
 const running = (statement: string) => `import { sql } from 'kysely'
 export const up = (db) => sql\`${statement}\`.execute(db)
 `
@@ -104,10 +93,12 @@ t.test('what keeps the migrations from being run is said, and nothing of them is
     ['helper.ts', '', `migrations/helper.ts ${name}`],
     ['20200101000000_late.ts', 'export const up = async () => {}', 'no migration was run'],
     ['20270101000000_wrong.ts', running('create table tenants ()'), '20270101000000_wrong failed and was rolled back'],
+    // A right that it lacks is its failure, not that of the connection.
+    ['20270101000000_right.ts', running("select pg_read_file('')"), '20270101000000_right failed and was rolled back'],
     ['20270101000000_word.ts', running('select timeout'), '20270101000000_word failed and was rolled back'],
   ]
   for (const [file, content, message] of cases) {
-    const app = await unstarted(t, {}, { folder: folder(t, { [file]: content }) })
+    const app = await unstarted(t, {}, { folder: migrationsFolder(t, { [file]: content }) })
     await t.rejects(app.lifecycle.start(), { code: 'MIGRATION_FAILED', message })
     t.equal((await app.inject('/health/ready')).json().checks.migrations, 'failed')
   }
@@ -135,7 +126,7 @@ t.test('a migration without down is an error on the way down', async (t) => {
   const config = await configure(t, { DATABASE_URL })
   const db = new Kysely<never>({ dialect: migrationDialect(config) })
   t.teardown(() => db.destroy())
-  const up = folder(t, { '20270101000000_one_way.ts': 'export const up = async () => {}' })
+  const up = migrationsFolder(t, { '20270101000000_one_way.ts': 'export const up = async () => {}' })
   const migrator = createMigrator(db, {}, undefined, up)
   t.equal((await migrator.migrateToLatest()).error, undefined)
   t.match((await migrator.migrateDown()).error, /20270101000000_one_way\.ts exports no function named down/)
@@ -146,7 +137,7 @@ t.test('a table that is locked is waited for, without holding it up, and tried a
   const app = await unstarted(
     t,
     { MIGRATION_LOCK_TIMEOUT_MS: '100' },
-    { folder: folder(t, { '20270101000000_alter.ts': running('alter table tenants add column x int') }) },
+    { folder: migrationsFolder(t, { '20270101000000_alter.ts': running('alter table tenants add column x int') }) },
   )
   const holder = await app.pg.connect()
   await holder.query('begin; lock table tenants')
@@ -162,7 +153,11 @@ t.test('a table that is locked is waited for, without holding it up, and tried a
 })
 
 t.test('another replica migrates: readiness says so, and its lock is waited for', async (t) => {
-  const app = await unstarted(t, {}, { folder: folder(t, { '20270101000000_new.ts': running('create table new ()') }) })
+  const app = await unstarted(
+    t,
+    {},
+    { folder: migrationsFolder(t, { '20270101000000_new.ts': running('create table new ()') }) },
+  )
   const holder = await app.pg.connect()
   await holder.query('select pg_advisory_lock(3853314791062309107)')
   const started = app.lifecycle.start()
@@ -186,7 +181,7 @@ export const up = async (db) => {
   await sql\`select pg_sleep(60)\`.execute(db)
 }
 `
-  const app = await unstarted(t, {}, { folder: folder(t, { '20270101000000_once.ts': once }) })
+  const app = await unstarted(t, {}, { folder: migrationsFolder(t, { '20270101000000_once.ts': once }) })
   const started = app.lifecycle.start()
   await until(
     async () =>
