@@ -42,7 +42,7 @@ export class RedisStorage {
 
   /** Seconds that the entry just read has left. */
   async getTTL(key: string): Promise<number> {
-    return this.#ttls.get(key) ?? Number.POSITIVE_INFINITY
+    return this.#ttls.get(key) as number
   }
 
   /** Does not wait: on the one connection, what is read later is answered later. `ttl` in seconds. */

@@ -93,7 +93,7 @@ t.test('one that opts out and leaves no index behind says what failed', async (t
   })
 })
 
-t.test('up, latest, to a name, down, and all the way back', async (t) => {
+t.test('list, up, latest, to a name, down, and all the way back', async (t) => {
   const { folder, DATABASE_URL } = await pending(t)
   const db = new Kysely<never>({ dialect: migrationDialect(await configure(t, { DATABASE_URL })) })
   t.teardown(() => db.destroy())
@@ -103,6 +103,13 @@ t.test('up, latest, to a name, down, and all the way back', async (t) => {
     if (error) throw error
     return results.map(({ direction, migrationName }) => `${direction} ${migrationName.slice(15)}`)
   }
+  await query(DATABASE_URL, "insert into kysely_migration values ('20261231000000_newer', '2026-12-31T00:00:00.000Z')")
+  t.match(await migrator.getMigrations(), [
+    { name: '20261101000000_base_structure', executedAt: Date },
+    ...Object.keys(FILES).map((file) => ({ name: file.slice(0, -3), executedAt: undefined })),
+    { name: '20261231000000_newer (unknown: no such file)', executedAt: Date },
+  ])
+  await query(DATABASE_URL, "delete from kysely_migration where name = '20261231000000_newer'")
   t.same(await names(migrator.migrateUp()), ['Up before'])
   t.same(await names(migrator.migrateToLatest()), ['Up index', 'Up after'])
   t.same(await names(migrator.migrateDown()), ['Down after'])

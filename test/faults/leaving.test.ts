@@ -1,11 +1,10 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { startRedis } from '../../dev/redis.ts'
-import { database, query, Service, until } from '../helper.ts'
+import { backends, database, query, Service, until } from '../helper.ts'
 import { Client } from './client.ts'
 import { ask, QUICK, ROUTES } from './tools.ts'
 
@@ -159,14 +158,31 @@ t.test('SIGTERM while a client is in the middle of its headers, or of a body: ex
 })
 
 t.test('SIGTERM while the service still loads: exit 0', async (t) => {
-  const service = new Service(t, { NODE_DEBUG: 'esm', DATABASE_URL: await database(t) })
-  await once(service.child.stderr as Readable, 'data')
+  // A module that takes for ever to load.
+  const hooks = `
+    import { registerHooks } from 'node:module'
+    const source = 'console.error("loading"); await new Promise(() => setInterval(() => {}, 1000))'
+    registerHooks({
+      load: (url, context, next) =>
+        url.endsWith('/src/app.ts') ? { format: 'module', shortCircuit: true, source } : next(url, context),
+    })`
+  const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(hooks)}`
+  const service = new Service(t, { NODE_OPTIONS, DATABASE_URL: backends.database })
   await until(
     async () => service.output,
-    (output) => output.includes('/src/app.ts'),
+    (output) => output.includes('loading'),
   )
   service.child.kill('SIGTERM')
   t.equal(await service.exited, 0)
+})
+
+t.test('in production the delay is there unless it is set, and the log says why it leaves', async (t) => {
+  const { service, url } = await start(t, { NODE_ENV: 'production' })
+  service.child.kill('SIGTERM')
+  t.match(await service.logged('leaving'), { level: 30, signal: 'SIGTERM' })
+  t.match(await ask(`${url}/health/ready`), { status: 503, body: { draining: true } })
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 1)
 })
 
 t.test('a second signal exits at once', async (t) => {

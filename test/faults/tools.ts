@@ -1,4 +1,4 @@
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
@@ -70,6 +70,7 @@ export async function ask(url: string): Promise<Answer> {
 export class TcpProxy {
   #sockets = new Set<Socket>()
   #swallows = false
+  readonly #swallowed = new EventEmitter()
   readonly url: string
 
   private constructor(url: string) {
@@ -96,6 +97,13 @@ export class TcpProxy {
     this.#swallows = true
   }
 
+  /** Waits until something was swallowed, then heals, and cuts every connection of before. */
+  async cut(): Promise<void> {
+    await once(this.#swallowed, 'data')
+    this.heal()
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
   /** New connections work again; those of before stay dead. */
   heal(): void {
     this.#swallows = false
@@ -112,7 +120,8 @@ export class TcpProxy {
       from.on('close', () => this.#sockets.delete(from))
       from.on('data', (chunk) => {
         dead ||= this.#swallows
-        if (!dead) to.write(chunk)
+        if (dead) this.#swallowed.emit('data')
+        else to.write(chunk)
       })
       from.on('end', () => {
         dead ||= this.#swallows
