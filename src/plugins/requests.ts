@@ -60,7 +60,7 @@ export const requestOptions = {
 
   /** For a URL that the router refuses. */
   frameworkErrors(err, request, reply) {
-    reply.header('x-request-id', request.id).send(err)
+    reply.header('x-request-id', request.id).send(err as never)
     write(request, reply, { status: reply.statusCode })
   },
 } satisfies FastifyServerOptions
@@ -71,7 +71,7 @@ export default fp(
     fastify.addHook('onRequest', (request, reply, done) => {
       reply.header('x-request-id', request.id)
       reply.raw.once('close', () => {
-        if (!reply.raw.writableFinished) write(request, reply, { aborted: true })
+        if (!reply.raw.writableEnded) write(request, reply, { aborted: true })
       })
       done()
     })
