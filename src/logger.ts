@@ -21,9 +21,10 @@ function serializeRequest({ method, routeOptions }: FastifyRequest): object {
 }
 
 /** In a line of JSON: all of a URL up to its `@`, what a token's scheme or a parameter's name announces. */
-const SECRETS = /(:\/\/)(?:[^\s"\\]|\\.)*(?=@)|\b((?:Bearer|Basic) )[\w.~+/=-]+|(password=)[^\s"&\\]*/gi
-/** A string, or an array of them, under a name that ends so. */
-const SECRET_PROPERTIES = /((?:authorization|cookies?|password)":)(?:"(?:[^"\\]|\\.)*"|\[(?:"(?:[^"\\]|\\.)*",?)*\])/gi
+const SECRETS = /(:\/\/)(?:[^\s"\\]|\\.)*(?=@)|\b((?:Bearer|Basic) )[\w.~+/=-]+|(password=)(?:'[^']*'|[^\s"&\\]*)/gi
+/** A string, or an array of them, under a name that ends so; or behind it, as in a raw list of headers. */
+const SECRET_PROPERTIES =
+  /((?:authorization|cookies?|password)"[:,])(?:"(?:[^"\\]|\\.)*"|\[(?:"(?:[^"\\]|\\.)*",?)*\])/gi
 
 /**
  * Looks at the finished line, so that it makes no difference where in it a secret is: in the text of an error too.
