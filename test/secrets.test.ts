@@ -28,7 +28,7 @@ t.test('a secret that comes through any door is in no output', async (t) => {
       .replace(/^import healthRoutes/m, "import leak from './routes/leak.ts'\n$&")
       .replace('await fastify.register(healthRoutes)', '$&\n    await fastify.register(leak)'),
   })
-  const env = { DATABASE_URL: await database(t), LOG_LEVEL: 'trace', METRICS: 'true' }
+  const env = { DATABASE_URL: await database(t), LOG_LEVEL: 'trace' }
   const service = new Service(t, env, directory)
   const url = await service.url()
   await service.logged('ready')
@@ -50,7 +50,6 @@ t.test('a secret that comes through any door is in no output', async (t) => {
   t.equal(await ask(`leak/${'hunter2'.repeat(20)}?${query}`), 414)
   t.equal(await ask(`leak/hunter2?${query}`, 'text/hunter2'), 415)
   t.equal(await ask(`leak/hunter2?${query}`, 'application/json'), 400)
-  t.notMatch(await (await fetch(`${url}/metrics?${query}`, { headers })).text(), /hunter2/)
 
   await fetch(`${url}/crash?${query}`, { headers }).catch(() => {})
   t.equal(await service.exited, 1)

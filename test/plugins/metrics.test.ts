@@ -48,6 +48,7 @@ t.test('Prometheus can read it', async (t) => {
   app.cache.define('thing', { ttl: 60 }, async () => 1)
   await (app.cache as unknown as { thing(id: string): Promise<number> }).thing('a')
   const answer = await app.inject('/metrics')
+  t.match(app.logs.at(-1), { level: 20, msg: 'request', route: '/metrics' }, 'as a probe is')
   t.match(answer.headers, { 'content-type': /^text\/plain; version=0.0.4/, 'cache-control': 'no-store' })
 
   const metrics = await getMetricsFromIterator(answer.body.split('\n').values())
