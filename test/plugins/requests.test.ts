@@ -14,7 +14,8 @@ const lines = ({ logs }: App) => logs.filter(({ msg }) => msg === 'request')
 t.test('a request has one line, with its route pattern and never its URL', async (t) => {
   const app = await build(t, { LOG_LEVEL: 'info' }, async (fastify) => {
     fastify.get('/things/:id', async () => 'thing')
-    fastify.get('/client', async () => {
+    fastify.get('/client', async (request) => {
+      request.log.info({ req: request }, 'inside')
       throw Object.assign(new Error('hunter2 is no name'), { statusCode: 400 })
     })
   })
@@ -25,11 +26,12 @@ t.test('a request has one line, with its route pattern and never its URL', async
   const ids = { requestId: UUID, traceId: TRACE_ID, method: 'GET', durationMs: Number }
   t.match(app.logs, [
     { level: 30, msg: 'request', route: '/things/:id', status: 200, ...ids },
+    { msg: 'inside', req: { method: 'GET', route: '/client' } },
     { level: 30, msg: 'request', route: '/client', status: 400, ...ids },
     { level: 30, msg: 'request', route: undefined, status: 404, ...ids },
     { level: 30, msg: 'request', route: undefined, status: 400, ...ids },
   ])
-  t.equal(app.logs.length, 4)
+  t.equal(app.logs.length, 5)
   t.notMatch(JSON.stringify(app.logs), /hunter2/)
 })
 
