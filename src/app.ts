@@ -5,8 +5,10 @@ import env from './plugins/env.ts'
 import errors from './plugins/errors.ts'
 import health from './plugins/health.ts'
 import lifecycle from './plugins/lifecycle.ts'
+import metrics from './plugins/metrics.ts'
 import migrations from './plugins/migrations.ts'
 import redis from './plugins/redis.ts'
+import requests from './plugins/requests.ts'
 import tenants from './plugins/tenants.ts'
 import healthRoutes from './routes/health.ts'
 
@@ -14,6 +16,7 @@ import healthRoutes from './routes/health.ts'
 export default fp<{ env?: NodeJS.ProcessEnv; folder?: string }>(
   async function app(fastify, options) {
     await fastify.register(env, options)
+    await fastify.register(requests)
     await fastify.register(lifecycle)
     await fastify.register(errors)
     await fastify.register(health)
@@ -22,6 +25,7 @@ export default fp<{ env?: NodeJS.ProcessEnv; folder?: string }>(
     await fastify.register(cache)
     await fastify.register(migrations, options)
     await fastify.register(tenants)
+    await fastify.register(metrics)
     await fastify.register(healthRoutes)
   },
   { name: 'app', fastify: '5.x' },

@@ -25,6 +25,7 @@ export const schema = Type.Object({
     ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
     'least severe level logged',
   ),
+  METRICS: Type.Boolean({ default: false, description: 'serve /metrics for Prometheus' }),
 
   DATABASE_URL: text('postgres://user:password@host:5432/database; or the POSTGRES_ variables', POSTGRES_URL),
   DATABASE_URL_FILE: text('file that holds DATABASE_URL, read again for each new connection'),

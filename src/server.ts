@@ -25,14 +25,16 @@ closeWithGrace({ delay: false, logger: { error: (...args) => app?.log.error(args
   if (served) await leave(app)
 })
 
-const [{ fastify }, { default: service }, { logger }] = await Promise.all([
+const [{ fastify }, { default: service }, { logger }, { requestOptions }] = await Promise.all([
   import('fastify'),
   import('./app.ts'),
   import('./logger.ts'),
+  import('./plugins/requests.ts'),
 ])
 
 app = fastify({
   logger,
+  ...requestOptions,
   requestTimeout: REQUEST_TIMEOUT_MS,
   http: { headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: CONNECTIONS_CHECK_MS },
 })

@@ -12,6 +12,7 @@ import service from '../src/app.ts'
 import type { Config } from '../src/config.ts'
 import { logger } from '../src/logger.ts'
 import env from '../src/plugins/env.ts'
+import { requestOptions } from '../src/plugins/requests.ts'
 
 export const ROOT = path.join(import.meta.dirname, '..')
 
@@ -106,7 +107,7 @@ export async function unstarted(
 ): Promise<App> {
   const logs: LogLine[] = []
   const stream = { write: (line: string) => logs.push(JSON.parse(line)) }
-  const app: FastifyInstance = fastify({ logger: { ...logger, stream } })
+  const app: FastifyInstance = fastify({ logger: { ...logger, stream }, ...requestOptions })
   t.teardown(() => app.close())
   await app.register(service, {
     ...(folder && { folder }),

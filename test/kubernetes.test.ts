@@ -97,6 +97,14 @@ t.test('a database that hangs fails readiness within the timeout of the probe, a
   t.equal(await ask(running, probes.liveness), 200)
 })
 
+t.test('the service monitor scrapes what its component switches on', async (t) => {
+  const [{ patches }] = read('components/service-monitor/kustomization.yaml')
+  const [[{ value }]] = parse(patches[0].patch)
+  const [{ spec }] = read('components/service-monitor/service-monitor.yaml')
+  const running = new Service(t, { DATABASE_URL: await database(t), [value.name]: value.value })
+  t.equal((await fetch(`${await running.url()}${spec.endpoints[0].path}`)).status, 200)
+})
+
 t.test('the numbers agree with those of the service', async (t) => {
   const delaySeconds = 5 // SHUTDOWN_DELAY_MS in production
   const { SHUTDOWN_TIMEOUT_MS } = await configure(t, { DATABASE_URL: 'postgres://localhost/app' })

@@ -1,10 +1,24 @@
+import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Kysely } from 'kysely'
 import type { MigrationResultSet } from 'kysely/migration'
 import { NotRolledBackError } from '../database/concurrently.ts'
-import { createMigrator, MigrationError, migrationDialect, migrationState } from '../database/migrator.ts'
+import {
+  createMigrator,
+  MigrationError,
+  type MigrationState,
+  migrationDialect,
+  migrationState,
+} from '../database/migrator.ts'
 import { isPermanent, reasonOf } from '../reasons.ts'
 import { retry } from '../retry.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** What boot has found so far, and left; `undefined` before that, and if `MIGRATIONS` is off. */
+    migrations: { state: MigrationState | undefined }
+  }
+}
 
 /**
  * Brings the database to the schema that this code knows before the service serves, as `MIGRATIONS` says.
@@ -13,6 +27,8 @@ import { retry } from '../retry.ts'
 export default fp<{ folder?: string }>(
   async function migrations(fastify, { folder }) {
     const { config, lifecycle, log, db } = fastify
+    const migrations: FastifyInstance['migrations'] = { state: undefined }
+    fastify.decorate('migrations', migrations)
     if (config.MIGRATIONS === 'off') return
 
     async function migrate(signal: AbortSignal, waitFor: (what: string) => void): Promise<void> {
@@ -37,14 +53,17 @@ export default fp<{ folder?: string }>(
     lifecycle.add('migrations', ({ signal, waitFor }) =>
       retry(
         async () => {
-          const { pending, unknown } = await migrationState(db, folder)
+          migrations.state = await migrationState(db, folder)
+          const { pending, unknown } = migrations.state
           if (config.MIGRATIONS === 'check' && pending.length + unknown.length > 0) {
             throw new MigrationError(
               `pending: ${pending.join(', ') || 'none'}; unknown: ${unknown.join(', ') || 'none'}`,
             )
           }
           if (unknown.length > 0) log.warn({ unknown }, 'the database is ahead of this code')
-          if (pending.length > 0) await migrate(signal, waitFor)
+          if (pending.length === 0) return
+          await migrate(signal, waitFor)
+          migrations.state = await migrationState(db, folder)
         },
         { signal, log, message: 'waiting to migrate' },
       ),

@@ -58,9 +58,7 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
 
   const route = (answer: TSchema) => ({
     schema: { response: { 200: answer, 503: answer } },
-    config: { duringStart: true },
-    // A probe a second is no news.
-    logLevel: 'warn' as const,
+    config: { duringStart: true, quiet: true },
   })
   const send = <T>(reply: FastifyReply, ok: boolean, answer: T): T => {
     reply.code(ok ? 200 : 503).header('cache-control', 'no-store')
