@@ -6,6 +6,7 @@ import errors from './plugins/errors.ts'
 import health from './plugins/health.ts'
 import lifecycle from './plugins/lifecycle.ts'
 import migrations from './plugins/migrations.ts'
+import openapi from './plugins/openapi.ts'
 import redis from './plugins/redis.ts'
 import tenants from './plugins/tenants.ts'
 import healthRoutes from './routes/health.ts'
@@ -22,6 +23,7 @@ export default fp<{ env?: NodeJS.ProcessEnv; folder?: string }>(
     await fastify.register(cache)
     await fastify.register(migrations, options)
     await fastify.register(tenants)
+    await fastify.register(openapi)
     await fastify.register(healthRoutes)
   },
   { name: 'app', fastify: '5.x' },
