@@ -18,7 +18,7 @@ const shape = Type.Object({
 })
 
 /** Every error looks so, whoever made it. */
-export const Failure = (description: string) => described(shape, description)
+export const failure = (description: string) => described(shape, description)
 
 /** The gate answers so while the service starts, the error handler when a backend is out of reach. */
 export const Unavailable = described(shape, 'the service starts, or a backend is out of reach', RETRY_AFTER)

@@ -1,14 +1,14 @@
 import type { FastifySchema } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
-import { described, Failure, Unavailable } from '../answers.ts'
+import { described, failure, Unavailable } from '../answers.ts'
 import { redact } from '../reasons.ts'
 import { service } from '../service.ts'
 
 /** The schema, and what a route can answer whatever its schema says. */
 function complete({ response, ...rest }: FastifySchema): FastifySchema {
   const unknown = { '2XX': described(Type.Any(), 'done') }
-  return { ...rest, response: { 503: Unavailable, default: Failure('an error'), ...(response ?? unknown) } }
+  return { ...rest, response: { 503: Unavailable, default: failure('an error'), ...(response ?? unknown) } }
 }
 
 /**

@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply } from 'fastify'
 import { type QueryExecutorProvider, sql } from 'kysely'
 import { type Static, type TSchema, Type } from 'typebox'
-import { described, Failure, NO_STORE, RETRY_AFTER } from '../answers.ts'
+import { described, failure, NO_STORE, RETRY_AFTER } from '../answers.ts'
 import { migrationState } from '../database/migrator.ts'
 import type { CheckResult, Results } from '../plugins/health.ts'
 import { REASONS } from '../reasons.ts'
@@ -69,7 +69,7 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['health'],
       response: {
         200: described(answer, ok, NO_STORE),
-        ...(off && { 404: Failure(off) }),
+        ...(off && { 404: failure(off) }),
         ...(not && { 503: described(answer, not, { ...NO_STORE, ...RETRY_AFTER }) }),
       },
     },
