@@ -38,10 +38,11 @@ async function main(): Promise<void> {
   const local = await openHome('', LOCAL, 'pipe')
   const servers = { ...(await database()), ...(await redis()) }
   writeEnvFile(servers)
-  const env = { ...process.env, ...servers }
+  const env: NodeJS.ProcessEnv = { API_DOCS: 'true', ...process.env, ...servers }
   say(`database  ${env['DATABASE_URL'] || env['DATABASE_URL_FILE'] || env['POSTGRES_HOST']}`)
   say(`redis     ${env['REDIS_URL'] || 'as configured'}`)
   say(`service   http://localhost:${env['PORT'] || 3000}/health`)
+  if (env['API_DOCS'] === 'true') say(`its API   http://localhost:${env['PORT'] || 3000}/docs`)
   if (leaving) return
   running.defer(() => local.close())
   local.output?.pipe(pretty({ colorize: process.stdout.isTTY, destination: process.stdout }))

@@ -7,6 +7,7 @@ import health from './plugins/health.ts'
 import lifecycle from './plugins/lifecycle.ts'
 import metrics from './plugins/metrics.ts'
 import migrations from './plugins/migrations.ts'
+import openapi from './plugins/openapi.ts'
 import redis from './plugins/redis.ts'
 import requests from './plugins/requests.ts'
 import tenants from './plugins/tenants.ts'
@@ -26,6 +27,7 @@ export default fp<{ env?: NodeJS.ProcessEnv; folder?: string }>(
     await fastify.register(migrations, options)
     await fastify.register(tenants)
     await fastify.register(metrics)
+    await fastify.register(openapi)
     await fastify.register(healthRoutes)
   },
   { name: 'app', fastify: '5.x' },

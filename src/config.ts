@@ -93,6 +93,11 @@ export const schema = Type.Object({
     description: 'checks that readiness needs, of: database,redis; empty: none',
   }),
 
+  API_DOCS: Type.Boolean({
+    default: false,
+    description: 'serve /openapi.json, and /docs where @fastify/swagger-ui is installed',
+  }),
+
   SHUTDOWN_DELAY_MS: Type.Optional(
     Type.Integer({
       minimum: 0,

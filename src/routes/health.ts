@@ -2,27 +2,30 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply } from 'fastify'
 import { type QueryExecutorProvider, sql } from 'kysely'
 import { type Static, type TSchema, Type } from 'typebox'
+import { described, failure, NO_STORE, RETRY_AFTER } from '../answers.ts'
 import { migrationState } from '../database/migrator.ts'
 import type { CheckResult, Results } from '../plugins/health.ts'
 import { REASONS } from '../reasons.ts'
 import { service } from '../service.ts'
 
 const choice = <const T extends string[]>(...values: T) => Type.Enum(values, { type: 'string' })
-const nullable = <T extends 'string' | 'number' | 'integer'>(type: T) =>
-  Type.Unsafe<(T extends 'string' ? string : number) | null>({ type: [type, 'null'] })
+const nullable = <T extends 'string' | 'number' | 'integer'>(type: T, description = 'null when it is not known') =>
+  Type.Unsafe<(T extends 'string' ? string : number) | null>({ type: [type, 'null'], description })
 
 const Live = Type.Object({ status: choice('ok') })
+
+const WaitingFor = Type.Optional(Type.String({ description: 'the start task that the service waits for' }))
 
 const Ready = Type.Object({
   status: choice('ready', 'not_ready'),
   checks: Type.Record(Type.String(), choice('passed', 'failed')),
-  waitingFor: Type.Optional(Type.String({ description: 'the start task that the service waits for' })),
+  waitingFor: WaitingFor,
   draining: Type.Optional(Type.Boolean()),
 })
 
 const Result = Type.Object({
   status: choice('ok', 'error'),
-  latencyMs: nullable('number'),
+  latencyMs: nullable('number', 'null when the check failed'),
   reason: Type.Optional(choice(...REASONS)),
 })
 
@@ -31,7 +34,7 @@ const Health = Type.Object({
   service: Type.String(),
   version: Type.String(),
   uptimeSeconds: Type.Integer(),
-  waitingFor: Type.Optional(Type.String()),
+  waitingFor: WaitingFor,
   services: Type.Record(Type.String(), Result),
 })
 
@@ -52,12 +55,24 @@ const Database = Type.Object({
   pool: Type.Object({ max: Type.Integer(), total: Type.Integer(), idle: Type.Integer(), waiting: Type.Integer() }),
 })
 
+/** What each status says. One that has no meaning is never answered. */
+type Meanings = { 200: string; 404?: string; 503?: string }
+
 /** Liveness, readiness and health are routes of their own: a backend that is down must not restart the service. */
 const health: FastifyPluginAsyncTypebox = async (fastify) => {
   const { config, db, health, lifecycle, pg } = fastify
 
-  const route = (answer: TSchema) => ({
-    schema: { response: { 200: answer, 503: answer } },
+  const route = (operationId: string, summary: string, answer: TSchema, { 200: ok, 404: off, 503: not }: Meanings) => ({
+    schema: {
+      operationId,
+      summary,
+      tags: ['health'],
+      response: {
+        200: described(answer, ok, NO_STORE),
+        ...(off && { 404: failure(off) }),
+        ...(not && { 503: described(answer, not, { ...NO_STORE, ...RETRY_AFTER }) }),
+      },
+    },
     config: { duringStart: true, quiet: true },
   })
   const send = <T>(reply: FastifyReply, ok: boolean, answer: T): T => {
@@ -70,9 +85,14 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
   const waiting = () => lifecycle.waitingFor !== undefined && { waitingFor: lifecycle.waitingFor }
 
   // Asks no backend, ever, and stays 200 while draining: a restart would cure neither.
-  fastify.get('/health/live', route(Live), async (_, reply) => send(reply, true, { status: 'ok' as const }))
+  const liveness = route('getLiveness', 'Liveness probe', Live, { 200: 'the process serves' })
+  fastify.get('/health/live', liveness, async (_, reply) => send(reply, true, { status: 'ok' as const }))
 
-  fastify.get('/health/ready', route(Ready), async (_, reply) => {
+  const readiness = route('getReadiness', 'Readiness and startup probe, for load balancers', Ready, {
+    200: 'route traffic here',
+    503: 'a required check fails, or the service starts or drains',
+  })
+  fastify.get('/health/ready', readiness, async (_, reply) => {
     const results = await health.results()
     const ok = serves(results)
     const passed = (yes: boolean) => (yes ? 'passed' : 'failed')
@@ -87,7 +107,11 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
     })
   })
 
-  fastify.get('/health', route(Health), async (_, reply) => {
+  const overall = route('getHealth', 'Health of the service and its backends, for people and monitors', Health, {
+    200: 'every backend answers',
+    503: 'degraded: an optional backend fails; unhealthy: a required one does, or the service starts or drains',
+  })
+  fastify.get('/health', overall, async (_, reply) => {
     const results = await health.results()
     const ok = lifecycle.phase === 'serving' && [...results.values()].every(isOk)
     return send(reply, ok, {
@@ -101,7 +125,12 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
   })
 
   if (!config.HEALTH_DETAILS) return
-  fastify.get('/health/db', route(Database), async (_, reply) => {
+  const database = route('getDatabaseHealth', 'The database in detail, for people', Database, {
+    200: 'the database answers',
+    404: 'HEALTH_DETAILS is not true: versions and names help attackers',
+    503: 'the database does not answer',
+  })
+  fastify.get('/health/db', database, async (_, reply) => {
     const deadline = AbortSignal.timeout(config.HEALTH_TIMEOUT_MS)
     const { required: _required, ...result } = (await health.results()).get('database') as CheckResult
     const details = isOk(result) ? await before(deadline, describe(db)) : UNKNOWN
