@@ -41,8 +41,14 @@ export function createMigrator(
 /**
  * Kysely's dialect over the direct connection of the role that owns the schema.
  * When the signal aborts the connection is cut, and PostgreSQL rolls back.
+ * `lockWaitMs`: how long another process's migrations are waited for.
  */
-export function migrationDialect(config: Config, events: MigrationEvents = {}, signal?: AbortSignal): PostgresDialect {
+export function migrationDialect(
+  config: Config,
+  events: MigrationEvents = {},
+  signal?: AbortSignal,
+  lockWaitMs?: number,
+): PostgresDialect {
   const base = connectionOptions(config, 'migration')
   const pool = new pg.Pool({
     stream: () => {
@@ -61,7 +67,7 @@ export function migrationDialect(config: Config, events: MigrationEvents = {}, s
   })
   pool.on('error', () => {})
   pool.on('connect', (client) => client.on('error', () => {}))
-  return new MigrationDialect({ pool }, events)
+  return new MigrationDialect({ pool }, { events, signal, waitMs: lockWaitMs })
 }
 
 /** Compares the migrations folder with the database. Takes no lock and writes nothing. */
