@@ -5,16 +5,16 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../dev/postgres.ts'
 import { createMigrator, migrationDialect } from '../src/database/migrator.ts'
-import { backends, build, configure, copyProject, database, query, ROOT, unstarted } from './helper.ts'
+import { type App, backends, build, configure, copyProject, database, query, ROOT, unstarted } from './helper.ts'
 
 const OFFERED = "select from pg_available_extensions where name = 'timescaledb'"
 const CREATED = "select extname as name from pg_extension where extname = 'timescaledb'"
 
 /**
- * A server that offers an extension of that name, empty, which only a superuser may create unless `trusted`.
+ * A server that offers an extension of that name, empty, which only a superuser may create unless it is `trusted`.
  * Returns the URLs of a database of a role's own: as that role, and as the superuser.
  */
-async function offering(t: Test, trusted: boolean) {
+async function offering(t: Test, { trusted = true, preloaded = true } = {}) {
   const directory = t.testdir({
     extension: {
       'timescaledb.control': `default_version = '1.0'\nsuperuser = true\ntrusted = ${trusted}\n`,
@@ -22,7 +22,11 @@ async function offering(t: Test, trusted: boolean) {
     },
   })
   // Before version 18 a server looks nowhere but among its own files.
-  const postgres = await startPostgres({ version: 18, settings: { extension_control_path: `${directory}:$system` } })
+  const settings = {
+    extension_control_path: `${directory}:$system`,
+    ...(preloaded && { 'timescaledb.max_background_workers': '0' }),
+  }
+  const postgres = await startPostgres({ version: 18, settings })
   t.teardown(() => postgres.close())
   await query(postgres.url, "create role owner login password 'secret'")
   await query(postgres.url, 'create database app owner owner')
@@ -31,13 +35,13 @@ async function offering(t: Test, trusted: boolean) {
 }
 
 t.test('the extension is created where the server offers it', async (t) => {
-  const { owner } = await offering(t, true)
+  const { owner } = await offering(t)
   await build(t, { DATABASE_URL: owner })
   t.same(await query(owner, CREATED), [{ name: 'timescaledb' }])
 })
 
 t.test('a role that may not create it is told which one may, and goes on when that is done', async (t) => {
-  const { owner, superuser } = await offering(t, false)
+  const { owner, superuser } = await offering(t, { trusted: false })
   const app = await unstarted(t, { DATABASE_URL: owner })
   await t.rejects(app.lifecycle.start(), {
     code: 'MIGRATION_FAILED',
@@ -50,14 +54,20 @@ t.test('a role that may not create it is told which one may, and goes on when th
   await build(t, { DATABASE_URL: owner })
 })
 
+const notices = ({ logs }: App) => logs.flatMap(({ notice }) => notice ?? [])
+
+t.test('a server that has not preloaded it would end the connection: boot says so and goes on', async (t) => {
+  const { owner } = await offering(t, { preloaded: false })
+  const app = await build(t, { DATABASE_URL: owner })
+  t.same(notices(app), ['timescaledb is not in the shared_preload_libraries of this server: going on without it'])
+  t.same(await query(owner, CREATED), [])
+})
+
 const offered = (await query(backends.database, OFFERED)).length > 0
 
 t.test('elsewhere boot says so and goes on', { skip: offered && 'the server offers timescaledb' }, async (t) => {
   const app = await build(t, { DATABASE_URL: await database(t, { empty: true }) })
-  t.match(
-    app.logs.filter(({ notice }) => notice),
-    [{ level: 30, notice: 'timescaledb is not available on this server: going on without it' }],
-  )
+  t.same(notices(app), ['timescaledb is not available on this server: going on without it'])
 })
 
 const skip = !offered && 'the server does not offer timescaledb: name one that does in TEST_DATABASE_URL'
