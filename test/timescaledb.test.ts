@@ -3,34 +3,19 @@ import path from 'node:path'
 import { Kysely } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { startPostgres } from '../dev/postgres.ts'
 import { createMigrator, migrationDialect } from '../src/database/migrator.ts'
 import { type App, backends, build, configure, copyProject, database, query, ROOT, unstarted } from './helper.ts'
+import { offerTimescaledb } from './timescaledb.ts'
 
 const OFFERED = "select from pg_available_extensions where name = 'timescaledb'"
 const CREATED = "select extname as name from pg_extension where extname = 'timescaledb'"
 
-/**
- * A server that offers an extension of that name, empty, which only a superuser may create unless it is `trusted`.
- * Returns the URLs of a database of a role's own: as that role, and as the superuser.
- */
-async function offering(t: Test, { trusted = true, preloaded = true } = {}) {
-  const directory = t.testdir({
-    extension: {
-      'timescaledb.control': `default_version = '1.0'\nsuperuser = true\ntrusted = ${trusted}\n`,
-      'timescaledb--1.0.sql': '',
-    },
-  })
-  // Before version 18 a server looks nowhere but among its own files.
-  const settings = {
-    extension_control_path: `${directory}:$system`,
-    ...(preloaded && { 'timescaledb.max_background_workers': '0' }),
-  }
-  const postgres = await startPostgres({ version: 18, settings })
-  t.teardown(() => postgres.close())
-  await query(postgres.url, "create role owner login password 'secret'")
-  await query(postgres.url, 'create database app owner owner')
-  const superuser = Object.assign(new URL(postgres.url), { pathname: '/app' }).href
+/** A server that offers the extension, and a database of a role's own: its URLs, as that role and as the superuser. */
+async function offering(t: Test, options: { trusted?: boolean; preloaded?: boolean } = {}) {
+  const url = await offerTimescaledb(t, options)
+  await query(url, "create role owner login password 'secret'")
+  await query(url, 'create database app owner owner')
+  const superuser = Object.assign(new URL(url), { pathname: '/app' }).href
   return { superuser, owner: Object.assign(new URL(superuser), { username: 'owner', password: 'secret' }).href }
 }
 

@@ -137,12 +137,13 @@ t.test('a table that is locked is waited for, without holding it up, and tried a
     { folder: folder(t, { '20270101000000_alter.ts': running('alter table tenants add column x int') }) },
   )
   const holder = await app.pg.connect()
-  await holder.query('begin; lock table tenants')
+  await holder.query('begin; select from tenants')
   const started = app.lifecycle.start()
   await until(
     async () => app.logs.find(({ msg }) => msg.startsWith('a table is locked')),
     (line) => line !== undefined,
   )
+  await app.pg.query('select from tenants') // behind the migration, which would wait as long as the holder does
   await holder.query('rollback')
   holder.release()
   await started
