@@ -34,7 +34,7 @@ t.test('a statement timeout is a startup parameter, which PgBouncer refuses', ne
 })
 
 t.test('64 tenants at once over two server connections see their own rows alone', needsPgbouncer, async (t) => {
-  const app = await build(t, { ...(await pooled(t)), DATABASE_POOL_MAX: '8' })
+  const app = await build(t, { ...(await pooled(t)), DATABASE_POOL_MAX: '8', DATABASE_CONNECT_TIMEOUT_MS: '60000' })
   const db = app.db as unknown as Kysely<{ notes: TenantColumns & { text: string } }>
   await db.schema.createTable('notes').$call(tenantColumns).addColumn('text', 'text').execute()
   await sql`call isolate_tenants('notes')`.execute(db)
