@@ -17,6 +17,7 @@ await app.register(env)
 const events: MigrationEvents = {
   waiting: () => console.error('another process migrates: waiting for its lock'),
   retrying: (migration) => console.error(`a table is locked: ${migration} rolled back, trying again`),
+  notice: (message) => console.error(message),
 }
 
 export default defineConfig({

@@ -4,13 +4,16 @@ export async function up(db: Kysely<never>): Promise<void> {
   // The service, whose role may be another one, looks there at every boot for what is pending.
   await sql`grant select on kysely_migration to public`.execute(db)
 
+  // A server that has not preloaded it, as its setting shows, would end the connection.
   await sql`
     do $$
     begin
-      if exists (select from pg_available_extensions where name = 'timescaledb') then
-        create extension if not exists timescaledb;
-      else
+      if not exists (select from pg_available_extensions where name = 'timescaledb') then
         raise notice 'timescaledb is not available on this server: going on without it';
+      elsif current_setting('timescaledb.max_background_workers', true) is null then
+        raise notice 'timescaledb is not in the shared_preload_libraries of this server: going on without it';
+      else
+        create extension if not exists timescaledb;
       end if;
     exception when insufficient_privilege then
       raise insufficient_privilege using message = format(

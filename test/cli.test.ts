@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { copyProject, database, query, ROOT } from './helper.ts'
+import { build, copyProject, database, query, ROOT } from './helper.ts'
 
 const BIN = path.join(ROOT, 'node_modules/.bin')
 
@@ -39,16 +39,20 @@ t.test('kysely migrates with the configuration of the service', async (t) => {
   t.match(await kysely('migrate:list'), /✓.* 20261101000000_base_structure/)
   t.match(await kysely('migrate:down'), /Undone 1 migration/)
   t.match(await kysely('migrate:up'), /Ran 1 migration/)
+  await build(t, { DATABASE_URL: url, MIGRATIONS: 'check' }) // what the CLI applied, boot finds applied
   t.match(await kysely('migrate:rollback', '--all'), /Undone 1 migration/)
   t.same(await query(url, "select 1 from pg_tables where tablename = 'tenants'"), [])
 })
 
 t.test('seeds fill a development database, and twice changes nothing', async (t) => {
   const url = await database(t)
-  for (let time = 0; time < 2; time++) {
+  const seeded = async () => {
     await run('kysely', ['seed:run'], { DATABASE_URL: url })
-    t.same(await query(url, 'select slug from tenants order by slug'), [{ slug: 'acme' }, { slug: 'globex' }])
+    return query(url, 'select * from tenants order by slug')
   }
+  const once = await seeded()
+  t.match(once, [{ slug: 'acme' }, { slug: 'globex' }])
+  t.same(await seeded(), once)
 })
 
 t.test('new files have a UTC timestamp for a prefix', async (t) => {
@@ -60,6 +64,26 @@ t.test('new files have a UTC timestamp for a prefix', async (t) => {
     await run('kysely', [command, 'made'], { DATABASE_URL: 'postgres://localhost/unused' }, directory)
     const files = await readdir(path.join(directory, folder))
     t.match(files.sort().at(-1), /^2\d{13}_made\.ts$/)
+  }
+})
+
+t.test('a migration that cannot be run fails the command, for CI, and is named', async (t) => {
+  const DATABASE_URL = await database(t)
+  for (const [file, content, said] of [
+    ['20270101000000_misspelt.ts', 'export const pu = 1', /20270101000000_misspelt\.ts exports no function named up/],
+    [
+      '20200101000000_late.ts',
+      'export const up = async () => {}',
+      /20261101000000_base_structure.*20200101000000_late/,
+    ],
+  ] as const) {
+    const directory = await copyProject(t, { [`migrations/${file}`]: content })
+    const failure = await run('kysely', ['migrate:latest'], { DATABASE_URL }, directory).then(
+      (output) => t.fail(output),
+      (err: { code: number; stdout: string; stderr: string }) => err,
+    )
+    t.match(failure, { code: 1 })
+    t.match(Object(failure).stdout + Object(failure).stderr, said)
   }
 })
 

@@ -1,10 +1,12 @@
+import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
 import { composeVariables } from '../dev/compose.ts'
 import { schema } from '../src/config.ts'
-import { configure, ROOT } from './helper.ts'
+import { build, configure, query, ROOT } from './helper.ts'
+import { offerTimescaledb } from './timescaledb.ts'
 
 interface Service {
   environment?: Record<string, unknown>
@@ -37,4 +39,27 @@ t.test('the service is configured by its own settings, and stops before Docker l
     for (const variable of Object.keys(environment)) t.ok(variable in schema.properties, `${name}: ${variable}`)
     t.ok(Number.parseInt(grace, 10) * 1000 > delayMs + SHUTDOWN_TIMEOUT_MS, name)
   }
+})
+
+const skip = spawnSync('psql', ['--version']).status === 0 ? false : 'psql is not installed'
+
+t.test('its roles migrate and serve, and bypass no row-level security', { skip }, async (t) => {
+  const url = new URL(await offerTimescaledb(t, { trusted: false }))
+  const { status, stderr } = spawnSync('sh', [path.join(ROOT, 'deploy/compose/database.sh')], {
+    env: {
+      PATH: process.env['PATH'],
+      PGHOST: url.hostname,
+      PGPORT: url.port,
+      PGPASSWORD: url.password,
+      OWNER_PASSWORD: 'owner',
+      SERVICE_PASSWORD: 'service',
+    },
+  })
+  t.equal(status, 0, String(stderr))
+  const as = (username: string, password: string) =>
+    Object.assign(url, { username, password, pathname: '/footing' }).href
+  const variables = { DATABASE_URL: as('footing', 'service'), DATABASE_MIGRATION_URL: as('footing_owner', 'owner') }
+  t.equal((await build(t, variables)).lifecycle.phase, 'serving')
+  const bypassing = "select from pg_roles where rolname ~ '^footing' and (rolsuper or rolbypassrls)"
+  t.same(await query(variables.DATABASE_URL, bypassing), [])
 })

@@ -12,12 +12,16 @@ import { MigrationDialect } from './migration-lock.ts'
 
 const FOLDER = path.join(import.meta.dirname, '../../migrations')
 
-/** Told about the wait for another replica's lock or a table's, and each migration with its duration in milliseconds. */
+/**
+ * Told about the wait for another replica's lock or a table's, each migration with its duration in milliseconds, and
+ * what the server has to say of one (`raise notice`).
+ */
 export interface MigrationEvents {
   waiting?(): void
   locked?(): void
   retrying?(migration: string | undefined, attempt: number): void
   applied?(name: string, direction: 'up' | 'down', durationMs: number): void
+  notice?(message: string | undefined): void
 }
 
 /** Applied ones in their order, pending ones, and `unknown`: applied, but no file of this code has that name. */
@@ -41,8 +45,14 @@ export function createMigrator(
 /**
  * Kysely's dialect over the direct connection of the role that owns the schema.
  * When the signal aborts the connection is cut, and PostgreSQL rolls back.
+ * `lockWaitMs`: how long another process's migrations are waited for.
  */
-export function migrationDialect(config: Config, events: MigrationEvents = {}, signal?: AbortSignal): PostgresDialect {
+export function migrationDialect(
+  config: Config,
+  events: MigrationEvents = {},
+  signal?: AbortSignal,
+  lockWaitMs?: number,
+): PostgresDialect {
   const base = connectionOptions(config, 'migration')
   const pool = new pg.Pool({
     stream: () => {
@@ -60,8 +70,11 @@ export function migrationDialect(config: Config, events: MigrationEvents = {}, s
     options: `${base.options ?? ''} -c client_connection_check_interval=1000`,
   })
   pool.on('error', () => {})
-  pool.on('connect', (client) => client.on('error', () => {}))
-  return new MigrationDialect({ pool }, events)
+  pool.on('connect', (client) => {
+    client.on('error', () => {})
+    client.on('notice', ({ message }) => events.notice?.(message))
+  })
+  return new MigrationDialect({ pool }, { events, signal, waitMs: lockWaitMs })
 }
 
 /** Compares the migrations folder with the database. Takes no lock and writes nothing. */

@@ -41,6 +41,7 @@ export default fp<{ folder?: string }>(
         retrying: (migration: string | undefined, attempt: number) =>
           log.warn({ migration, attempt }, 'a table is locked: rolled back, trying again'),
         applied: (migration: string, _: string, durationMs: number) => log.info({ migration, durationMs }, 'migrated'),
+        notice: (notice: string | undefined) => log.info({ notice }, 'the database has a notice'),
       }
       const db = new Kysely<never>({ dialect: migrationDialect(config, events, signal) })
       try {
