@@ -44,7 +44,9 @@ async function main(): Promise<void> {
   say(`service   http://localhost:${env['PORT'] || 3000}/health`)
   if (leaving) return
   running.defer(() => local.close())
-  local.output?.pipe(pretty({ colorize: process.stdout.isTTY, destination: process.stdout }))
+  local.output?.pipe(
+    pretty({ colorize: process.stdout.isTTY, singleLine: true, ignore: 'pid,hostname', destination: process.stdout }),
+  )
   const { exited } = await local.start({
     argv: [process.execPath, '--watch', '--watch-preserve-output', 'src/server.ts'],
     cwd: ROOT,
