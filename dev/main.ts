@@ -45,7 +45,9 @@ async function main(): Promise<void> {
   if (env['API_DOCS'] === 'true') say(`its API   http://localhost:${env['PORT'] || 3000}/docs`)
   if (leaving) return
   running.defer(() => local.close())
-  local.output?.pipe(pretty({ colorize: process.stdout.isTTY, destination: process.stdout }))
+  local.output?.pipe(
+    pretty({ colorize: process.stdout.isTTY, singleLine: true, ignore: 'pid,hostname', destination: process.stdout }),
+  )
   const { exited } = await local.start({
     argv: [process.execPath, '--watch', '--watch-preserve-output', 'src/server.ts'],
     cwd: ROOT,

@@ -20,18 +20,28 @@ function serializeRequest({ method, routeOptions }: FastifyRequest): object {
   return { method, route: routeOptions.url }
 }
 
-/** In a line of JSON: all of a URL up to its `@`, what a token's scheme or a parameter's name announces. */
-const SECRETS = /(:\/\/)(?:[^\s"\\]|\\.)*(?=@)|\b((?:Bearer|Basic) )[\w.~+/=-]+|(password=)(?:'[^']*'|[^\s"&\\]*)/gi
+/*
+ * A line can hold what a client sent: no expression looks at a character more than a few times, and each counts escapes
+ * up to the 16 KiB that Node allows headers, so that none runs out of stack.
+ */
+
+/** A URL, to its end. */
+const URLS = /:\/\/[^\s"\\]*(?:\\.[^\s"\\]*){0,16384}/g
+/** What the scheme of a token, or the name of a parameter, announces. */
+const TOKENS = /\b((?:Bearer|Basic) )[\w.~+/=-]+|(password=)(?:'[^']*'|[^\s"&\\]*)/gi
 /** A string, or an array of them, under a name that ends so; or behind it, as in a raw list of headers. */
-const SECRET_PROPERTIES =
-  /((?:authorization|cookies?|password)"[:,])(?:"(?:[^"\\]|\\.)*"|\[(?:"(?:[^"\\]|\\.)*",?)*\])/gi
+const PROPERTIES =
+  /((?:authorization|cookies?|password)"[:,])(?:"[^"\\]*(?:\\.[^"\\]*){0,16384}"|\[(?:"[^"\\]*(?:\\.[^"\\]*){0,16384}",?){0,99}\])/gi
 
 /**
  * Looks at the finished line, so that it makes no difference where in it a secret is: in the text of an error too.
  * pino's `redact` knows paths, not names at any depth, and its wildcards cost a line many times as much.
  */
 function redactLine(line: string): string {
-  return line.replace(SECRETS, '$1$2$3[redacted]').replace(SECRET_PROPERTIES, '$1"[redacted]"')
+  return line
+    .replace(URLS, (url) => (url.includes('@') ? `://[redacted]${url.slice(url.lastIndexOf('@'))}` : url))
+    .replace(TOKENS, '$1$2[redacted]')
+    .replace(PROPERTIES, '$1"[redacted]"')
 }
 
 /** JSON to standard output; the level is `LOG_LEVEL` from the moment the configuration is read. */

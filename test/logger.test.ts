@@ -61,3 +61,13 @@ t.test('a URL or an error without secrets is left as it is', async (t) => {
     texts,
   )
 })
+
+t.test('a line that a client makes long and hostile is written all the same', async (t) => {
+  const lines: { msg: string }[] = []
+  const log = pino(logger, { write: (line: string) => void lines.push(JSON.parse(line)) })
+  for (const part of ['://', '\\', 'password="', "password='", '":["']) {
+    const text = part.repeat(4_000_000 / part.length)
+    log.info({ password: text, cookies: [text] }, text)
+  }
+  t.equal(lines.length, 5)
+})

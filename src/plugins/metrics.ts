@@ -8,13 +8,8 @@ import { service } from '../service.ts'
 type Prometheus = typeof import('@prometheus-io/client')
 type Values = [labels: Record<string, string>, value: number][]
 
-/** What is read when it is scraped: a counter if the name ends in `_total`, else a gauge. */
-interface Source {
-  name: string
-  help: string
-  labelNames: string[]
-  read: () => Values | Promise<Values>
-}
+/** What is read when it is scraped: a counter if its name ends in `_total`, else a gauge. */
+type Source = [name: string, help: string, labelNames: string[], read: () => Values | Promise<Values>]
 
 /** OpenTelemetry's buckets for the duration of a request, in seconds. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
@@ -37,7 +32,7 @@ export default fp(
     delay.enable()
     fastify.addHook('onClose', async () => void delay.disable())
 
-    for (const { name, help, labelNames, read } of [...ofService(fastify), ...ofProcess(delay)]) {
+    for (const [name, help, labelNames, read] of [...ofService(fastify), ...ofProcess(delay)]) {
       const collect = async () => {
         const values = await read()
         metric.reset()
@@ -61,112 +56,82 @@ export default fp(
 )
 
 function ofService({ health, migrations, pg: { pool } }: FastifyInstance): Source[] {
+  const names = Object.keys(POOL)
   return [
-    {
-      name: 'target_info',
-      help: 'Name and version of the service',
-      labelNames: ['service_name', 'service_version'],
-      read: () => [[{ service_name: service.name, service_version: service.version }, 1]],
-    },
-    {
-      name: 'db_client_connection_count',
-      help: 'Connections by state',
-      labelNames: [...Object.keys(POOL), 'db_client_connection_state'],
-      read: () => [
+    [
+      'target_info',
+      'Name and version of the service',
+      ['service_name', 'service_version'],
+      () => [[{ service_name: service.name, service_version: service.version }, 1]],
+    ],
+    [
+      'db_client_connection_count',
+      'Connections by state',
+      [...names, 'db_client_connection_state'],
+      () => [
         [{ ...POOL, db_client_connection_state: 'idle' }, pool.idleCount],
         [{ ...POOL, db_client_connection_state: 'used' }, pool.totalCount - pool.idleCount],
       ],
-    },
-    {
-      name: 'db_client_connection_max',
-      help: 'Connections at the most',
-      labelNames: Object.keys(POOL),
-      read: () => [[POOL, pool.options.max]],
-    },
-    {
-      name: 'db_client_connection_pending_requests',
-      help: 'Callers that wait for a connection',
-      labelNames: Object.keys(POOL),
-      read: () => [[POOL, pool.waitingCount]],
-    },
-    {
-      name: 'health_check_status',
-      help: '1: the check passes, 0: it fails',
-      labelNames: ['check'],
-      read: async () =>
-        Array.from(await health.results(), ([check, { status }]) => [{ check }, status === 'ok' ? 1 : 0]),
-    },
-    {
-      name: 'health_check_latency_seconds',
-      help: 'Latency of a check that passes',
-      labelNames: ['check'],
-      read: async () =>
+    ],
+    ['db_client_connection_max', 'Connections at the most', names, () => [[POOL, pool.options.max]]],
+    ['db_client_connection_pending_requests', 'Callers that wait for one', names, () => [[POOL, pool.waitingCount]]],
+    [
+      'health_check_status',
+      '1: the check passes, 0: it fails',
+      ['check'],
+      async () => Array.from(await health.results(), ([check, { status }]) => [{ check }, status === 'ok' ? 1 : 0]),
+    ],
+    [
+      'health_check_latency_seconds',
+      'Latency of a check that passes',
+      ['check'],
+      async () =>
         Array.from(await health.results()).flatMap(([check, { latencyMs }]) =>
           latencyMs === null ? [] : [[{ check }, latencyMs / 1_000]],
         ),
-    },
-    {
-      name: 'migrations',
-      help: 'Migrations by state, as boot found and left them',
-      labelNames: ['state'],
-      read: () => Object.entries(migrations.state ?? {}).map(([state, names]) => [{ state }, names.length]),
-    },
+    ],
+    [
+      'migrations',
+      'Migrations by state, as boot left them',
+      ['state'],
+      () => Object.entries(migrations.state ?? {}).map(([state, names]) => [{ state }, names.length]),
+    ],
   ]
 }
 
 function ofProcess(delay: ReturnType<typeof monitorEventLoopDelay>): Source[] {
   // Node measures how long a timer takes that is due after the resolution.
   const late = (ns: number) => Math.max(0, ns / 1e9 - DELAY_RESOLUTION_MS / 1e3)
+  const loop = 'nodejs_eventloop'
   return [
-    {
-      name: 'nodejs_eventloop_delay_max_seconds',
-      help: 'How late a timer was at the most, since the last scrape',
-      labelNames: [],
-      read: () => [[{}, late(delay.max)]],
-    },
-    {
-      name: 'nodejs_eventloop_delay_p99_seconds',
-      help: 'How late a timer was in 99 % of cases at the most, since the last scrape',
-      labelNames: [],
-      read: () => [[{}, late(delay.percentile(99))]],
-    },
-    {
-      name: 'nodejs_eventloop_time_seconds_total',
-      help: 'Time of the event loop by state',
-      labelNames: ['nodejs_eventloop_state'],
-      read: () => {
+    [`${loop}_delay_max_seconds`, 'The latest a timer was since the last scrape', [], () => [[{}, late(delay.max)]]],
+    [`${loop}_delay_p99_seconds`, 'The same but for 1 %', [], () => [[{}, late(delay.percentile(99))]]],
+    [
+      `${loop}_time_seconds_total`,
+      'Time of the event loop by state',
+      [`${loop}_state`],
+      () => {
         const { active, idle } = performance.eventLoopUtilization()
         return [
-          [{ nodejs_eventloop_state: 'active' }, active / 1e3],
-          [{ nodejs_eventloop_state: 'idle' }, idle / 1e3],
+          [{ [`${loop}_state`]: 'active' }, active / 1e3],
+          [{ [`${loop}_state`]: 'idle' }, idle / 1e3],
         ]
       },
-    },
-    {
-      name: 'process_cpu_time_seconds_total',
-      help: 'CPU time by mode',
-      labelNames: ['cpu_mode'],
-      read: () => Object.entries(process.cpuUsage()).map(([mode, us]) => [{ cpu_mode: mode }, us / 1e6]),
-    },
-    {
-      name: 'process_memory_usage_bytes',
-      help: 'Resident memory',
-      labelNames: [],
-      read: () => [[{}, process.memoryUsage.rss()]],
-    },
-    {
-      name: 'process_uptime_seconds',
-      help: 'Age of the process',
-      labelNames: [],
-      read: () => [[{}, process.uptime()]],
-    },
-    {
-      name: 'v8js_memory_heap_used_bytes',
-      help: 'Heap in use by space',
-      labelNames: ['v8js_heap_space_name'],
-      read: () =>
-        getHeapSpaceStatistics().map((heap) => [{ v8js_heap_space_name: heap.space_name }, heap.space_used_size]),
-    },
+    ],
+    [
+      'process_cpu_time_seconds_total',
+      'CPU time by mode',
+      ['cpu_mode'],
+      () => Object.entries(process.cpuUsage()).map(([mode, us]) => [{ cpu_mode: mode }, us / 1e6]),
+    ],
+    ['process_memory_usage_bytes', 'Resident memory', [], () => [[{}, process.memoryUsage.rss()]]],
+    ['process_uptime_seconds', 'Age of the process', [], () => [[{}, process.uptime()]]],
+    [
+      'v8js_memory_heap_used_bytes',
+      'Heap in use by space',
+      ['v8js_heap_space_name'],
+      () => getHeapSpaceStatistics().map((heap) => [{ v8js_heap_space_name: heap.space_name }, heap.space_used_size]),
+    ],
   ]
 }
 
