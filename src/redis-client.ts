@@ -1,4 +1,4 @@
-import { Cluster, Redis, type RedisOptions } from 'ioredis'
+import { Cluster, Redis, type RedisOptions, type SentinelConnectionOptions, SentinelConnector } from 'ioredis'
 import { type Config, secret } from './config.ts'
 import { backoff } from './retry.ts'
 import { service } from './service.ts'
@@ -61,6 +61,16 @@ function sentinelOptions(config: Config) {
     sentinelRetryStrategy: reconnectDelay,
     // Without it a master that hangs is left no sooner than a command has waited for it.
     failoverDetector: true,
+    Connector: QuietSentinelConnector,
+  }
+}
+
+/** Unless somebody listens, ioredis prints the errors of the connections over which it hears of failovers. */
+class QuietSentinelConnector extends SentinelConnector {
+  constructor(options: unknown) {
+    super(options as SentinelConnectionOptions)
+    const connect = this['connectToSentinel'].bind(this)
+    this['connectToSentinel'] = (...args: unknown[]) => connect(...args).on('error', () => {})
   }
 }
 
