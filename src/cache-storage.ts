@@ -5,6 +5,8 @@ type Log = Parameters<typeof quietly>[0]
 
 /** An index keeps what has expired for this long: the clocks of two replicas may differ. */
 const CLOCK_SKEW_MS = 60_000
+/** What could not be invalidated is tried again this often. */
+const OWED_RETRY_MS = 1_000
 
 /**
  * What async-cache-dedupe asks of a storage, over Redis 7 or newer. Its own Redis storage can fail a call (PTTL) or
@@ -20,13 +22,14 @@ export class RedisStorage {
   readonly #quiet: ReturnType<typeof quietly>
   readonly #ttls = new Map<string, number>()
   readonly #owed = new Set<string>()
+  #again: NodeJS.Timeout | undefined
 
   constructor(redis: Redis | Cluster, prefix: string, log: Log) {
     this.#redis = redis
     this.#prefix = prefix
     this.#quiet = quietly(log, 'cache failed')
     // What could not be invalidated while Redis was away may still be in it.
-    for (const back of ['ready', 'refresh']) redis.on(back, () => void this.#drop([...this.#owed]))
+    redis.on('ready', () => void this.#drop([...this.#owed]))
   }
 
   async get(key: string): Promise<unknown> {
@@ -114,6 +117,13 @@ export class RedisStorage {
       })
     })
     await Promise.all(drops)
+    // A Cluster is ready also while one of its masters is away.
+    if (this.#owed.size > 0 && !this.#again) {
+      this.#again = setTimeout(() => {
+        this.#again = undefined
+        void this.#drop([...this.#owed])
+      }, OWED_RETRY_MS).unref()
+    }
   }
 
   async #del(entries: string[]): Promise<void> {

@@ -100,8 +100,11 @@ function clusterClient(config: Config, renew: Renew): Cluster {
   })
   let refresh: NodeJS.Timeout | undefined
   client.on('-node', () => {
-    clearTimeout(refresh)
-    refresh = setTimeout(() => client.refreshSlotsCache(), SLOTS_REFRESH_MS).unref()
+    if (refresh) return
+    refresh = setTimeout(() => {
+      refresh = undefined
+      client.refreshSlotsCache()
+    }, SLOTS_REFRESH_MS).unref()
   })
   return client
 }

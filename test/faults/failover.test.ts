@@ -51,6 +51,7 @@ async function setUp(t: Test, url: string, variables: NodeJS.ProcessEnv = {}) {
   })
   await sql`create table rows (id int)`.execute(app.db)
   const acknowledged: number[] = []
+  const at: number[] = []
   const statuses = new Set<number>()
   let stopped = false
   const stop = () => {
@@ -61,7 +62,7 @@ async function setUp(t: Test, url: string, variables: NodeJS.ProcessEnv = {}) {
     for (let id = 1; !stopped; id++) {
       const { statusCode } = await app.inject({ method: 'POST', url: `/rows/${id}` })
       statuses.add(statusCode)
-      if (statusCode === 200) acknowledged.push(id)
+      if (statusCode === 200) at.push(performance.now()) && acknowledged.push(id)
       else await new Promise((resolve) => setTimeout(resolve, 10))
     }
   }
@@ -75,6 +76,7 @@ async function setUp(t: Test, url: string, variables: NodeJS.ProcessEnv = {}) {
 
   /** What holds after every failover: no acknowledged write is lost, and the service writes to the new primary. */
   async function wentOver(primary: Server): Promise<void> {
+    const promoted = performance.now()
     await ready.next(200)
     await health.next(200)
     const before = acknowledged.length
@@ -84,6 +86,8 @@ async function setUp(t: Test, url: string, variables: NodeJS.ProcessEnv = {}) {
     )
     stop()
     await writing
+    const first = at.find((ms) => ms > promoted) as number
+    t.comment(`writes again ${Math.round(first - promoted)} ms after the promotion`)
     const rows = await query<{ id: number }>(primary.url, 'select id from rows')
     const kept = new Set(rows.map(({ id }) => id))
     t.same(

@@ -92,6 +92,7 @@ for (const [name, fault] of Object.entries(faults)) {
     await app.redis.wait(1, 1_000)
 
     let writes = false
+    const started = performance.now()
     const broken = fault.break(all)
     const over = until(
       () =>
@@ -102,6 +103,7 @@ for (const [name, fault] of Object.entries(faults)) {
       (info) => info.includes(`tcp_port:${all.replica.port}`),
     ).then(() => {
       writes = true
+      t.comment(`writes again after ${Math.round(performance.now() - started)} ms`)
     })
     if (fault.shows)
       t.match((await health.next(503)).body, { status: 'degraded', services: { database: { status: 'ok' } } })
