@@ -28,7 +28,7 @@ export const schema = Type.Object({
   ),
 
   DATABASE_URL: text(
-    'postgres://user:password@host:5432/database, or …@host:5432,host:5432/… of which one takes writes',
+    'postgres://user:password@host:5432/database; host:5432,host:5432 of which one takes writes; or the POSTGRES_ variables',
     POSTGRES_URL,
   ),
   DATABASE_URL_FILE: text('file that holds DATABASE_URL, read again for each new connection'),

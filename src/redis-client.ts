@@ -79,6 +79,8 @@ function clusterClient(config: Config, renew: Renew): Cluster {
   const client = new Cluster(hosts(config.REDIS_CLUSTER_NODES as string, 6_379), {
     lazyConnect: true,
     enableOfflineQueue: false,
+    // It asks a node that is still connecting, and is told that it is not connected: health asks them all.
+    enableReadyCheck: false,
     clusterRetryStrategy: reconnectDelay,
     // A command is not kept for a node that may be back: its caller would wait longer than its timeout.
     retryDelayOnFailover: 0,
@@ -123,10 +125,10 @@ export async function ping(client: Redis | Cluster): Promise<void> {
     return
   }
   const masters = new Map(client.nodes('master').map((node) => [`${node.options.host}:${node.options.port}`, node]))
-  const serving = new Set(Array.from({ length: SLOTS }, (_, slot) => client.slots[slot]?.[0] ?? ''))
+  const serving = new Set(Array.from({ length: SLOTS }, (_, slot) => client.slots[slot]?.[0]))
   await Promise.all(
     Array.from(serving, async (name) => {
-      const info = (await masters.get(name)?.cluster('INFO')) as string | undefined
+      const info = (await masters.get(name as string)?.cluster('INFO')) as string | undefined
       if (!info?.includes('cluster_state:ok')) throw new Error('CLUSTERDOWN Not all slots are served')
     }),
   )

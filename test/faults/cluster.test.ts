@@ -73,7 +73,8 @@ async function cluster(t: Test): Promise<Cluster> {
   }
   const variables = {
     REDIS_URL: `redis://:${PASSWORD}@by-cluster`,
-    REDIS_CLUSTER_NODES: [masters[0], replicas[0]].map((server) => `127.0.0.1:${server?.port}`).join(','),
+    // By name, as they are given: the nodes themselves tell their addresses.
+    REDIS_CLUSTER_NODES: [masters[0], replicas[0]].map((server) => `localhost:${server?.port}`).join(','),
   }
   return { masters, replicas, variables }
 }
