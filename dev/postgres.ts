@@ -12,6 +12,8 @@ export interface PostgresOptions {
   version?: PostgresVersion
   /** Where the data stays; without it the data is temporary, and written without care for crashes of the machine. */
   directory?: string
+  /** The folder of a server of the same version that is stopped, whose data is copied; else it starts empty. */
+  copyOf?: string
   /** Server settings by name, such as `max_connections`. */
   settings?: Record<string, string>
   /** Called with the exit code or signal when the server ends without having been asked to. */
@@ -39,7 +41,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Serv
   const home = await openHome(`footing-postgres-${version}-`, directory)
   const data = join(home.folder, 'data')
   try {
-    await createData(home, version)
+    await createData(home, version, options.copyOf)
     removeStalePidFile(data)
   } catch (error) {
     await home.close()
@@ -85,14 +87,17 @@ export async function createTemplate(version: PostgresVersion): Promise<Home> {
   return home
 }
 
-async function createData(home: Home, version: PostgresVersion): Promise<void> {
+async function createData(
+  home: Home,
+  version: PostgresVersion,
+  template = process.env[TEMPLATE_VARIABLE],
+): Promise<void> {
   const data = join(home.folder, 'data')
   const password = join(home.folder, 'password')
   if (existsSync(data)) return
   // Made under another name, so that an interrupted run leaves no half of it under this one.
   const unfinished = `${data}.unfinished`
   rmSync(unfinished, { recursive: true, force: true })
-  const template = process.env[TEMPLATE_VARIABLE]
   const user = unprivileged(data)
   if (template && readFileSync(join(template, 'data', 'PG_VERSION'), 'utf8').trim() === String(version)) {
     writeFileSync(password, readFileSync(join(template, 'password')), { mode: 0o600 })

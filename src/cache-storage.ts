@@ -1,26 +1,30 @@
-import type { Redis } from 'ioredis'
+import { type ChainableCommander, type Cluster, Redis } from 'ioredis'
 import { quietly } from './retry.ts'
 
 type Log = Parameters<typeof quietly>[0]
 
 /** An index keeps what has expired for this long: the clocks of two replicas may differ. */
 const CLOCK_SKEW_MS = 60_000
+/** What could not be invalidated is tried again this often. */
+const OWED_RETRY_MS = 1_000
 
 /**
  * What async-cache-dedupe asks of a storage, over Redis 7 or newer. Its own Redis storage can fail a call (PTTL) or
  * make it wait for several commands, and can store a value that no invalidation will find.
  *
  * No method rejects, and `get` alone waits for Redis: a call takes the loader's time and one command's at the most.
- * An entry is written together with its place in the index of each of its references, or not at all.
+ * An entry is written together with its place in the index of each of its references, or not at all. In a Cluster,
+ * where keys of different slots share no transaction, it is written once it has its places: one too many does no harm.
  */
 export class RedisStorage {
-  readonly #redis: Redis
+  readonly #redis: Redis | Cluster
   readonly #prefix: string
   readonly #quiet: ReturnType<typeof quietly>
   readonly #ttls = new Map<string, number>()
   readonly #owed = new Set<string>()
+  #again: NodeJS.Timeout | undefined
 
-  constructor(redis: Redis, prefix: string, log: Log) {
+  constructor(redis: Redis | Cluster, prefix: string, log: Log) {
     this.#redis = redis
     this.#prefix = prefix
     this.#quiet = quietly(log, 'cache failed')
@@ -49,14 +53,17 @@ export class RedisStorage {
   async set(key: string, value: unknown, ttl: number, references: string | string[] = []): Promise<void> {
     void this.#attempt(async () => {
       const entry = this.#entry(key)
-      const write = this.#redis.multi()
-      for (const index of this.#indexes(references)) {
-        write.zremrangebyscore(index, 0, Date.now() - CLOCK_SKEW_MS)
-        write.zadd(index, Date.now() + ttl * 1_000, entry)
-        write.expire(index, ttl, 'NX')
-        write.expire(index, ttl, 'GT')
+      const text = JSON.stringify(value)
+      const indexes = this.#indexes(references)
+      if (this.#redis.isCluster) {
+        const commands = this.#redis as unknown as ChainableCommander
+        await Promise.all(indexes.flatMap((index) => enter(commands, index, entry, ttl)))
+        await this.#redis.set(entry, text, 'EX', ttl)
+        return
       }
-      write.set(entry, JSON.stringify(value), 'EX', ttl)
+      const write = this.#redis.multi()
+      for (const index of indexes) enter(write, index, entry, ttl)
+      write.set(entry, text, 'EX', ttl)
       const failed = (await write.exec())?.find(([err]) => err)?.[0]
       if (!failed) return
       await this.#redis.del(entry)
@@ -81,8 +88,9 @@ export class RedisStorage {
   async clear(name: string): Promise<void> {
     await this.#attempt(async () => {
       const match = `${this.#entry(name).replace(/[*?[\]\\]/g, '\\$&')}*`
-      for await (const entries of this.#redis.scanStream({ match, count: 1_000 })) {
-        if (entries.length > 0) await this.#redis.del(entries)
+      const nodes = this.#redis instanceof Redis ? [this.#redis] : this.#redis.nodes('master')
+      for (const node of nodes) {
+        for await (const entries of node.scanStream({ match, count: 1_000 })) await this.#del(entries)
       }
     })
   }
@@ -101,11 +109,23 @@ export class RedisStorage {
       return this.#attempt(async () => {
         const entries = await this.#redis.zrange(index, 0, '-1')
         // They stay in the index until they would have expired: one may be written again in this very moment.
-        if (entries.length > 0) await this.#redis.del(entries)
+        await this.#del(entries)
         this.#owed.delete(index)
       })
     })
     await Promise.all(drops)
+    // A Cluster is ready also while one of its masters is away.
+    if (this.#owed.size > 0 && !this.#again) {
+      this.#again = setTimeout(() => {
+        this.#again = undefined
+        void this.#drop([...this.#owed])
+      }, OWED_RETRY_MS).unref()
+    }
+  }
+
+  async #del(entries: string[]): Promise<void> {
+    if (this.#redis.isCluster) await Promise.all(entries.map((entry) => this.#redis.del(entry)))
+    else if (entries.length > 0) await this.#redis.del(entries)
   }
 
   async #attempt<T>(run: () => Promise<T>): Promise<T | undefined> {
@@ -116,4 +136,14 @@ export class RedisStorage {
       return undefined
     }
   }
+}
+
+/** Gives the entry its place in the index, for `ttl` seconds. */
+function enter(redis: ChainableCommander, index: string, entry: string, ttl: number): unknown[] {
+  return [
+    redis.zremrangebyscore(index, 0, Date.now() - CLOCK_SKEW_MS),
+    redis.zadd(index, Date.now() + ttl * 1_000, entry),
+    redis.expire(index, ttl, 'NX'),
+    redis.expire(index, ttl, 'GT'),
+  ]
 }

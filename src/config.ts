@@ -14,6 +14,7 @@ const choice = <T extends string>(fallback: T, values: T[], description: string)
 const DAY_MS = 86_400_000
 const POSTGRES_URL = { pattern: '^postgres(ql)?://' }
 const REDIS_URL = { pattern: '^rediss?://' }
+const HOSTS = { pattern: '^[^\\s,]+(,[^\\s,]+)*$' }
 
 /** Every setting of the service. The type, `.env.example` and the README's table are derived from it. */
 export const schema = Type.Object({
@@ -27,11 +28,14 @@ export const schema = Type.Object({
   ),
   METRICS: Type.Boolean({ default: false, description: 'serve /metrics for Prometheus' }),
 
-  DATABASE_URL: text('postgres://user:password@host:5432/database; or the POSTGRES_ variables', POSTGRES_URL),
+  DATABASE_URL: text(
+    'postgres://user:password@host:5432/database; host:5432,host:5432 of which one takes writes; or the POSTGRES_ variables',
+    POSTGRES_URL,
+  ),
   DATABASE_URL_FILE: text('file that holds DATABASE_URL, read again for each new connection'),
   DATABASE_MIGRATION_URL: text('direct connection of the role that owns the schema; default: the same', POSTGRES_URL),
   DATABASE_MIGRATION_URL_FILE: text('file that holds DATABASE_MIGRATION_URL'),
-  POSTGRES_HOST: text('database host, in place of DATABASE_URL'),
+  POSTGRES_HOST: text('database host, or host,host, in place of DATABASE_URL', HOSTS),
   POSTGRES_PORT: integer(5432, 1, 65_535, 'database port'),
   POSTGRES_USER: text('database role; default: postgres'),
   POSTGRES_PASSWORD: text('password of that role'),
@@ -73,6 +77,15 @@ export const schema = Type.Object({
     ...REDIS_URL,
   }),
   REDIS_URL_FILE: text('file that holds REDIS_URL, read again for each new connection'),
+  REDIS_SENTINELS: text(
+    'host:26379,host:26379 of Redis Sentinel; of REDIS_URL all but host and port still counts, TLS for Sentinel too',
+  ),
+  REDIS_SENTINEL_NAME: text('name of the master that Sentinel watches'),
+  REDIS_SENTINEL_PASSWORD: text('password of Sentinel itself, where it has one'),
+  REDIS_SENTINEL_PASSWORD_FILE: text('file that holds REDIS_SENTINEL_PASSWORD, read again for each new connection'),
+  REDIS_CLUSTER_NODES: text(
+    'host:6379,host:6379, some nodes of a Redis Cluster; of REDIS_URL all but host, port and database still counts',
+  ),
   REDIS_COMMAND_TIMEOUT_MS: integer(500, 1, DAY_MS, 'a command fails after'),
   REDIS_KEY_PREFIX: Type.String({ default: `${service.name}:`, description: 'keys of the cache start with' }),
 
@@ -110,7 +123,13 @@ export const schema = Type.Object({
 
 export type Config = Static<typeof schema>
 
-const SECRETS = ['DATABASE_URL', 'DATABASE_MIGRATION_URL', 'POSTGRES_PASSWORD', 'REDIS_URL'] as const
+const SECRETS = [
+  'DATABASE_URL',
+  'DATABASE_MIGRATION_URL',
+  'POSTGRES_PASSWORD',
+  'REDIS_URL',
+  'REDIS_SENTINEL_PASSWORD',
+] as const
 
 /** The secret's present value: from its `…_FILE`, so that a rotated one is seen, else from the environment. */
 export function secret(config: Config, name: (typeof SECRETS)[number]): string | undefined {
@@ -162,20 +181,43 @@ export function addressProblems(data: NodeJS.ProcessEnv): string[] {
   }
   const redis = data['REDIS_URL']
   if (redis !== undefined && !isRedisUrl(redis)) problems.push('REDIS_URL is not a URL of a Redis')
+  for (const name of ['REDIS_SENTINELS', 'REDIS_CLUSTER_NODES'] as const) {
+    const hosts = data[name]?.split(',') ?? []
+    if (!hosts.every(isHost)) problems.push(`${name} is not a list of host:port`)
+  }
+  if (data['REDIS_CLUSTER_NODES'] !== undefined && /^[^/]*\/\/[^/]*\/0*[1-9]/.test(redis ?? '')) {
+    problems.push('REDIS_URL names a database, of which a Redis Cluster has none')
+  }
   return problems
 }
 
+/** The URL of each of the hosts that a URL names: `//user@one:5432,two:5432/database`, as libpq has it. */
+export function urlsOfHosts(url: string): string[] {
+  const [, before, hosts, after] = /^([^/]+:\/\/(?:[^/?#]*@)?)([^/?#@]*)(.*)$/s.exec(url) ?? [url, url, '', '']
+  return (hosts as string).split(',').map((host) => `${before}${host}${after}`)
+}
+
 function databaseUrlProblem(url: string): string | undefined {
+  return urlsOfHosts(url)
+    .map(hostUrlProblem)
+    .find((problem) => problem !== undefined)
+}
+
+function hostUrlProblem(url: string): string | undefined {
   try {
     const { host, ssl } = parseIntoClientConfig(url)
     if (!host) return 'names no host'
-    if (host.includes(',')) return 'names several hosts'
+    if (host.includes(',')) return 'names several hosts as a parameter'
     if (typeof ssl === 'object' && ssl.rejectUnauthorized === false) return 'asks for TLS that verifies nothing'
     return undefined
   } catch (err) {
     // Its message can hold the URL; a system error's code is that of a certificate's file.
     return `cannot be used (${(err as { code?: string }).code})`
   }
+}
+
+function isHost(host: string): boolean {
+  return host !== '' && URL.parse(`redis://${host}`)?.host === host
 }
 
 function isRedisUrl(url: string): boolean {
@@ -199,6 +241,12 @@ export function contradictions(config: Config): string[] {
     config.DATABASE_QUERY_TIMEOUT_MS <= config.DATABASE_STATEMENT_TIMEOUT_MS
   ) {
     problems.push('DATABASE_QUERY_TIMEOUT_MS is not over DATABASE_STATEMENT_TIMEOUT_MS')
+  }
+  if (config.REDIS_SENTINELS !== undefined && config.REDIS_CLUSTER_NODES !== undefined) {
+    problems.push('REDIS_SENTINELS and REDIS_CLUSTER_NODES are both set')
+  }
+  if ((config.REDIS_SENTINELS === undefined) !== (config.REDIS_SENTINEL_NAME === undefined)) {
+    problems.push('REDIS_SENTINELS and REDIS_SENTINEL_NAME go together')
   }
   if (config.READINESS_REQUIRES.some((name) => name !== 'database' && name !== 'redis')) {
     problems.push('READINESS_REQUIRES must be a list of: database,redis')

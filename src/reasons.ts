@@ -37,6 +37,7 @@ const CODES: Record<string, { reason: Reason; permanent?: true }> = {
   WRONGPASS: { reason: 'auth' },
   NOAUTH: { reason: 'auth' },
   NOPERM: { reason: 'auth' },
+  CLUSTERDOWN: { reason: 'unreachable' },
   MIGRATION_FAILED: { reason: 'error', permanent: true },
   '3D000': { reason: 'error', permanent: true },
 }
@@ -51,6 +52,7 @@ const MESSAGES: [RegExp, Reason, permanent?: true][] = [
     'refused',
   ],
   [/max number of clients reached/, 'limit'],
+  [/^All sentinels are unreachable/, 'unreachable'],
 ]
 
 const SQLSTATE = /^[0-9A-Z]{5}$/

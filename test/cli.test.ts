@@ -55,6 +55,12 @@ t.test('seeds fill a development database, and twice changes nothing', async (t)
   t.same(await seeded(), once)
 })
 
+t.test('kysely finds the host that takes writes', async (t) => {
+  const url = await database(t)
+  const output = await run('kysely', ['migrate:list'], { DATABASE_URL: url.replace('@', '@127.0.0.1:1,') })
+  t.match(output, /✓.* 20261101000000_base_structure/)
+})
+
 t.test('new files have a UTC timestamp for a prefix', async (t) => {
   const directory = await copyProject(t)
   for (const [command, folder] of [

@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import t, { type Test } from 'tap'
+import { urlsOfHosts } from '../src/config.ts'
 import { connectionOptions } from '../src/database/connection.ts'
 import type { ConfigError } from '../src/plugins/env.ts'
 import { configure } from './helper.ts'
@@ -73,12 +74,31 @@ const contradictions: [NodeJS.ProcessEnv, string][] = [
   [{ DATABASE_URL, READINESS_REQUIRES: 'kafka' }, 'READINESS_REQUIRES must be a list of: database,redis'],
   [{ DATABASE_URL: 'postgres://user:hunter2@host:port/db' }, 'DATABASE_URL cannot be used (ERR_INVALID_URL)'],
   [{ DATABASE_URL: `${DATABASE_URL}?sslrootcert=/does/not/exist` }, 'DATABASE_URL cannot be used (ENOENT)'],
-  [{ DATABASE_URL: 'postgres://user:hunter2@one,two/db' }, 'DATABASE_URL names several hosts'],
+  [{ DATABASE_URL: `${DATABASE_URL}?host=one,two` }, 'DATABASE_URL names several hosts as a parameter'],
+  [{ DATABASE_URL: 'postgres://user:hunter2@one,,two/db' }, 'DATABASE_URL names no host'],
+  [{ DATABASE_URL: 'postgres://user:hunter2@one:5432,two:port/db' }, 'DATABASE_URL cannot be used (ERR_INVALID_URL)'],
+  [{ POSTGRES_HOST: 'one,' }, 'POSTGRES_HOST must match pattern "^[^\\s,]+(,[^\\s,]+)*$"'],
   [{ DATABASE_URL: 'postgres://' }, 'DATABASE_URL names no host'],
   [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2@host:port' }, 'REDIS_URL is not a URL of a Redis'],
   [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2%zz@host' }, 'REDIS_URL is not a URL of a Redis'],
   [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2@host/name' }, 'REDIS_URL is not a URL of a Redis'],
   [{ DATABASE_URL: `${DATABASE_URL}?sslmode=no%2Dverify` }, 'DATABASE_URL asks for TLS that verifies nothing'],
+  [{ DATABASE_URL, REDIS_SENTINELS: 'one,two' }, 'REDIS_SENTINELS and REDIS_SENTINEL_NAME go together'],
+  [{ DATABASE_URL, REDIS_SENTINEL_NAME: 'main' }, 'REDIS_SENTINELS and REDIS_SENTINEL_NAME go together'],
+  [
+    { DATABASE_URL, REDIS_SENTINELS: 'one:26379,', REDIS_SENTINEL_NAME: 'main' },
+    'REDIS_SENTINELS is not a list of host:port',
+  ],
+  [{ DATABASE_URL, REDIS_CLUSTER_NODES: 'one:port' }, 'REDIS_CLUSTER_NODES is not a list of host:port'],
+  [{ DATABASE_URL, REDIS_CLUSTER_NODES: 'user:hunter2@one' }, 'REDIS_CLUSTER_NODES is not a list of host:port'],
+  [
+    { DATABASE_URL, REDIS_SENTINELS: 'one', REDIS_SENTINEL_NAME: 'main', REDIS_CLUSTER_NODES: '[::1]:7000' },
+    'REDIS_SENTINELS and REDIS_CLUSTER_NODES are both set',
+  ],
+  [
+    { DATABASE_URL, REDIS_CLUSTER_NODES: 'one', REDIS_URL: 'redis://:hunter2@host/1' },
+    'REDIS_URL names a database, of which a Redis Cluster has none',
+  ],
   [{ DATABASE_URL, REDIS_URL_FILE: '/does/not/exist' }, 'REDIS_URL_FILE cannot be read (ENOENT)'],
 ]
 for (const [variables, problem] of contradictions) {
@@ -123,6 +143,14 @@ t.test('the POSTGRES_ variables of a Docker user name the database', async (t) =
   })
 })
 
+t.test('a URL can name several hosts, each with a port of its own', async (t) => {
+  t.same(urlsOfHosts('postgres://user:a,b@one,two:5433/app?sslmode=disable#,'), [
+    'postgres://user:a,b@one/app?sslmode=disable#,',
+    'postgres://user:a,b@two:5433/app?sslmode=disable#,',
+  ])
+  t.same(urlsOfHosts('postgres://one,[::1]:5433'), ['postgres://one', 'postgres://[::1]:5433'])
+})
+
 t.test('migrations have a connection of their own where one is named', async (t) => {
   const DATABASE_MIGRATION_URL = 'postgres://owner:hunter2@direct.example/app'
   const config = await configure(t, { DATABASE_URL, DATABASE_MIGRATION_URL })
@@ -136,7 +164,10 @@ const tls: [NodeJS.ProcessEnv, boolean | object][] = [
   [{ DATABASE_URL: 'postgres://user@localhost/app', NODE_ENV: 'production' }, false],
   [{ DATABASE_URL: `${DATABASE_URL}?sslmode=disable`, NODE_ENV: 'production' }, false],
   [{ DATABASE_URL: `${DATABASE_URL}?sslmode=require` }, {}],
+  [{ DATABASE_URL: 'postgres://user@localhost,other/app', NODE_ENV: 'production' }, true],
+  [{ DATABASE_URL: 'postgres://user@localhost,127.0.0.2:5433/app', NODE_ENV: 'production' }, false],
   [{ POSTGRES_HOST: 'db', NODE_ENV: 'production' }, true],
+  [{ POSTGRES_HOST: 'localhost,db', NODE_ENV: 'production' }, true],
   [{ POSTGRES_HOST: 'db', NODE_ENV: 'production', POSTGRES_SSLMODE: 'disable' }, false],
   [{ POSTGRES_HOST: 'db', POSTGRES_SSLMODE: 'verify-full' }, true],
 ]

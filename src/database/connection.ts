@@ -1,9 +1,15 @@
 import type pg from 'pg'
 import { parseIntoClientConfig } from 'pg-connection-string'
-import { type Config, secret } from '../config.ts'
+import { type Config, secret, urlsOfHosts } from '../config.ts'
 import { service } from '../service.ts'
+import { primaryClient } from './primary.ts'
 
 export type Use = 'service' | 'migration'
+
+/** `Client`: for several servers, in place of `pg.Client`. */
+export interface ConnectionOptions extends pg.ClientConfig {
+  Client?: typeof pg.Client
+}
 
 const THIS_HOST = /^(localhost|127\.[\d.]+|::1|\/.*)$/
 
@@ -12,22 +18,27 @@ const THIS_HOST = /^(localhost|127\.[\d.]+|::1|\/.*)$/
  * The password is read again for each new connection, so a rotated `…_FILE` needs no restart.
  * Throws when the URL cannot be parsed.
  */
-export function connectionOptions(config: Config, use: Use = 'service'): pg.ClientConfig {
+export function connectionOptions(config: Config, use: Use = 'service'): ConnectionOptions {
   const name = use === 'migration' && config.DATABASE_MIGRATION_URL ? 'DATABASE_MIGRATION_URL' : 'DATABASE_URL'
-  const options = config[name] === undefined ? fromVariables(config) : fromUrl(config, name)
-  // Sent over TLS in production: the default of `pg` is clear text.
-  options.ssl ??= config.NODE_ENV === 'production' && !THIS_HOST.test(options.host as string)
-  return {
+  const servers = config[name] === undefined ? fromVariables(config) : fromUrl(config, name)
+  const options = {
     application_name: use === 'migration' ? `${service.name}-migrations` : service.name,
     keepAlive: config.DATABASE_KEEP_ALIVE_MS > 0,
     keepAliveInitialDelayMillis: config.DATABASE_KEEP_ALIVE_MS,
-    ...options,
+    ...(servers[0] as pg.ClientConfig),
   }
+  // Sent over TLS in production: the default of `pg` is clear text.
+  options.ssl ??= config.NODE_ENV === 'production' && !servers.every(({ host }) => THIS_HOST.test(host as string))
+  if (servers.length === 1) return options
+  const hosts = servers.map(({ host, port }) => ({ host, port }))
+  return { ...options, Client: primaryClient(options, hosts, config.HEALTH_TIMEOUT_MS) }
 }
 
-function fromUrl(config: Config, name: 'DATABASE_URL' | 'DATABASE_MIGRATION_URL'): pg.ClientConfig {
-  const parse = () => parseIntoClientConfig(strictTls(secret(config, name) as string))
-  return { ...parse(), password: async () => parse().password as string }
+function fromUrl(config: Config, name: 'DATABASE_URL' | 'DATABASE_MIGRATION_URL'): pg.ClientConfig[] {
+  const parse = () =>
+    urlsOfHosts(secret(config, name) as string).map((url) => parseIntoClientConfig(strictTls(url)) as pg.ClientConfig)
+  const password = async () => parse()[0]?.password as string
+  return parse().map((options) => ({ ...options, password }))
 }
 
 /** `require` means verify-full in pg 8, with a warning, and libpq's unverified TLS in pg 9: written out, it stays. */
@@ -35,14 +46,14 @@ function strictTls(url: string): string {
   return url.replace(/([?&]sslmode=)(prefer|require|verify-ca)(?=&|$)/, '$1verify-full')
 }
 
-function fromVariables(config: Config): pg.ClientConfig {
+function fromVariables(config: Config): pg.ClientConfig[] {
   const user = config.POSTGRES_USER ?? 'postgres'
-  return {
-    host: config.POSTGRES_HOST,
+  const options = {
     port: config.POSTGRES_PORT,
     user,
     database: config.POSTGRES_DB ?? user,
     password: async () => secret(config, 'POSTGRES_PASSWORD'),
     ...(config.POSTGRES_SSLMODE && { ssl: config.POSTGRES_SSLMODE === 'verify-full' }),
   } as pg.ClientConfig
+  return (config.POSTGRES_HOST as string).split(',').map((host) => ({ ...options, host }))
 }

@@ -1,5 +1,6 @@
 import { Socket } from 'node:net'
 import pg from 'pg'
+import type { ConnectionOptions } from './connection.ts'
 
 interface Connection {
   client: pg.Client
@@ -12,12 +13,12 @@ interface Connection {
  * and a database that hangs is not hidden behind the pool's queue.
  */
 export class Probe {
-  readonly #options: pg.ClientConfig
+  readonly #options: ConnectionOptions
   readonly #onLost: () => void
   #connection: Connection | undefined
   #flight: Promise<void> | undefined
 
-  constructor(options: pg.ClientConfig, onLost: () => void) {
+  constructor(options: ConnectionOptions, onLost: () => void) {
     this.#options = options
     this.#onLost = onLost
   }
@@ -69,7 +70,8 @@ export class Probe {
 
   #connect(): Connection {
     const socket = new Socket()
-    const client = new pg.Client({ ...this.#options, stream: () => socket })
+    const { Client = pg.Client, ...options } = this.#options
+    const client = new Client({ ...options, stream: () => socket })
     const connection = { client, socket, opened: client.connect() }
     this.#connection = connection
     client.on('error', () => {

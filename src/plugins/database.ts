@@ -1,4 +1,5 @@
 import fastifyPostgres from '@fastify/postgres'
+import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Kysely, PostgresDialect } from 'kysely'
 import { connectionOptions } from '../database/connection.ts'
@@ -12,6 +13,9 @@ declare module 'fastify' {
     db: Kysely<DB>
   }
 }
+
+/** How often it is looked whether the server that took writes still does, where there are several. */
+const WATCH_MS = 1_000
 
 /** `app.pg`, one pool, and `app.db`, Kysely over it. @fastify/postgres owns the pool and ends it. */
 export default fp(
@@ -33,6 +37,7 @@ export default fp(
 
     const probe = new Probe(options, () => health.invalidate())
     fastify.addHook('onClose', async () => probe.close())
+    if (options.Client) watch(fastify, probe)
     health.add({
       name: 'database',
       required: config.READINESS_REQUIRES.includes('database'),
@@ -49,3 +54,10 @@ export default fp(
   },
   { name: 'database', fastify: '5.x', dependencies: ['env', 'lifecycle', 'health'] },
 )
+
+/** What hangs on a server that is no longer the primary must not wait for a prober: finding another one cuts it off. */
+function watch(fastify: FastifyInstance, probe: Probe): void {
+  const deadline = () => AbortSignal.timeout(fastify.config.HEALTH_TIMEOUT_MS)
+  const timer = setInterval(() => probe.check(deadline()).catch(() => {}), WATCH_MS)
+  fastify.addHook('onClose', async () => clearInterval(timer))
+}

@@ -1,13 +1,11 @@
 import fastifyRedis from '@fastify/redis'
 import fp from 'fastify-plugin'
-import { Redis } from 'ioredis'
+import type { RedisOptions } from 'ioredis'
 import { secret } from '../config.ts'
-import { backoff, quietly } from '../retry.ts'
-import { service } from '../service.ts'
+import { ping, redisClient } from '../redis-client.ts'
+import { quietly } from '../retry.ts'
 
-/** A command that a stopped server has not answered is followed by a new connection after this many of its timeouts. */
-const SOCKET_TIMEOUTS = 3
-const MAX_RECONNECT_DELAY_MS = 500
+const GIVEN_UP_DELAY_MS = 100
 
 /** `app.redis`: optional. Every command answers or fails within its timeout, and boot does not wait for it. */
 export default fp(
@@ -16,59 +14,54 @@ export default fp(
     const quiet = quietly(log, 'redis failed')
     let lastError: unknown
 
-    const client = new Redis(config.REDIS_URL, {
-      lazyConnect: true,
-      connectionName: service.name,
-      clientInfoTag: service.name,
-      connectTimeout: config.REDIS_COMMAND_TIMEOUT_MS,
-      commandTimeout: config.REDIS_COMMAND_TIMEOUT_MS,
-      socketTimeout: config.REDIS_COMMAND_TIMEOUT_MS * SOCKET_TIMEOUTS,
-      enableOfflineQueue: false,
-      maxRetriesPerRequest: 0,
-      // A command whose caller has its error already must not run behind its back.
-      autoResendUnfulfilledCommands: false,
-      retryStrategy: (attempt) => {
-        renewPassword()
-        return backoff(attempt, MAX_RECONNECT_DELAY_MS)
-      },
-      // After a failover the old connection leads to a replica.
-      reconnectOnError: ({ message }) => message.startsWith('READONLY'),
-    })
+    const client = redisClient(config, renewPasswords)
+    let closing = false
 
     /** A file that is away for a moment must not throw: the old password may still do. */
-    function renewPassword(): void {
-      if (!config.REDIS_URL_FILE) return
+    function renewPasswords(options: RedisOptions): void {
       try {
-        client.options.password = decodeURIComponent(new URL(secret(config, 'REDIS_URL') as string).password)
+        options.password = decodeURIComponent(new URL(secret(config, 'REDIS_URL') as string).password)
+        options.sentinelPassword = secret(config, 'REDIS_SENTINEL_PASSWORD')
       } catch (err) {
         quiet.failed(err)
       }
     }
 
-    client.on('error', (err) => {
-      lastError = err
-      quiet.failed(err)
-    })
+    function connect(): void {
+      if (!closing) client.connect().catch(() => {})
+    }
+
+    function failed(err: Error & { lastNodeError?: Error }): void {
+      lastError = err.lastNodeError ?? err
+      quiet.failed(lastError)
+    }
+
+    client.on('error', failed).on('node error', failed)
     client.on('ready', () => {
       lastError = undefined
       quiet.over()
       health.invalidate()
     })
-    client.on('close', () => health.invalidate())
-    fastify.addHook('onClose', async () => client.disconnect())
+    for (const lost of ['close', '-node']) client.on(lost, () => health.invalidate())
+    // ioredis gives up when Sentinel announces a failover in the moment in which it is asked for the master.
+    client.on('end', () => setTimeout(connect, GIVEN_UP_DELAY_MS).unref())
+    fastify.addHook('onClose', async () => {
+      closing = true
+      client.disconnect()
+    })
 
     // @fastify/redis waits for `ready` and fails the boot without it after ten seconds, unless that is the status.
     client.status = 'ready'
     await fastify.register(fastifyRedis, { client })
     client.status = 'wait'
-    client.connect().catch(() => {})
+    connect()
 
     health.add({
       name: 'redis',
       required: config.READINESS_REQUIRES.includes('redis'),
       check: async () => {
         if (client.status !== 'ready') throw lastError ?? new Error('Connection is closed')
-        await client.ping()
+        await ping(client)
       },
     })
   },

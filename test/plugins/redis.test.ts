@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises'
 import t from 'tap'
 import { startRedis } from '../../dev/redis.ts'
-import { build } from '../helper.ts'
+import { build, until } from '../helper.ts'
 
 t.test('boot does not wait for Redis, and a command fails at once without it', async (t) => {
   const redis = await startRedis()
@@ -50,4 +50,20 @@ t.test('a rotated password is used for the next connection', async (t) => {
   t.testdir({ url: redis.url.replace('first', 'second') })
   await back
   t.equal(await app.redis.ping(), 'PONG', 'also when the file was away for a moment')
+})
+
+t.test('a connection that ioredis has given up is opened again', async (t) => {
+  const app = await build(t)
+  await until(
+    async () => app.redis.status,
+    (status) => status === 'ready',
+  )
+  const ended = new Promise((resolve) => app.redis.once('end', resolve))
+  app.redis.disconnect()
+  await ended
+  await until(
+    async () => app.redis.status,
+    (status) => status === 'ready',
+  )
+  t.equal(await app.redis.ping(), 'PONG')
 })
