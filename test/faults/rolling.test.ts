@@ -17,7 +17,7 @@ t.test('a rolling restart of two replicas behind HAProxy loses no request', { sk
   const DATABASE_URL = await database(t)
   const [front, ...ports] = [await freePort(), await freePort(), await freePort()]
   const replica = async (port: number | undefined) => {
-    const env = { ...QUICK, ...ROUTES, DATABASE_URL, PORT: String(port), SHUTDOWN_DELAY_MS: '1500' }
+    const env = { ...QUICK, ...ROUTES, DATABASE_URL, PORT: String(port), SHUTDOWN_DELAY_MS: '3000' }
     const service = new Service(t, env)
     await service.logged('ready')
     return service
@@ -69,7 +69,8 @@ global
   stats socket ${socket}
 defaults
   mode http
-  timeout connect 1s
+  timeout connect 10s
+  timeout check 10s
   timeout client 30s
   timeout server 30s
   option redispatch
