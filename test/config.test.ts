@@ -149,6 +149,7 @@ t.test('a URL can name several hosts, each with a port of its own', async (t) =>
     'postgres://user:a,b@two:5433/app?sslmode=disable#,',
   ])
   t.same(urlsOfHosts('postgres://one,[::1]:5433'), ['postgres://one', 'postgres://[::1]:5433'])
+  t.same(urlsOfHosts('one,two'), ['one,two'], 'what is no URL is left as it is')
 })
 
 t.test('migrations have a connection of their own where one is named', async (t) => {

@@ -51,13 +51,9 @@ export function primaryClient(options: pg.ClientConfig, hosts: Host[], timeoutMs
       signal.throwIfAborted()
       return ask(host, signal)
     })
-    try {
-      return await Promise.any([last, ...asked])
-    } catch (err) {
-      throw (err as AggregateError).errors[0]
-    } finally {
-      found.abort()
-    }
+    return Promise.any([last, ...asked])
+      .catch(({ errors }: AggregateError) => Promise.reject(errors[0]))
+      .finally(() => found.abort())
   }
 
   async function primary(): Promise<Host> {

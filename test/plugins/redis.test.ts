@@ -67,3 +67,17 @@ t.test('a connection that ioredis has given up is opened again', async (t) => {
   )
   t.equal(await app.redis.ping(), 'PONG')
 })
+
+t.test('a replica that refuses a write is left for a new connection', async (t) => {
+  const redis = await startRedis()
+  t.teardown(() => redis.close())
+  const app = await build(t, { REDIS_URL: redis.url })
+  await until(
+    async () => app.redis.status,
+    (status) => status === 'ready',
+  )
+  await app.redis.replicaof('127.0.0.1', 1)
+  const left = new Promise((resolve) => app.redis.once('reconnecting', resolve))
+  await t.rejects(app.redis.set('key', 'value'), { message: /^READONLY/ })
+  await left
+})
