@@ -74,33 +74,63 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
   // Asks no backend, ever, and stays 200 while draining: a restart would cure neither.
   fastify.get('/health/live', route(Live), async (_, reply) => send(reply, true, { status: 'ok' as const }))
 
-  fastify.get('/health/ready', route(Ready), async (_, reply) => {
-    const results = await health.results()
-    const ok = serves(results)
-    const passed = (yes: boolean) => (yes ? 'passed' : 'failed')
-    return send(reply, ok, {
-      status: ok ? 'ready' : 'not_ready',
-      checks: Object.fromEntries([
-        ...lifecycle.tasks().map(([name, done]) => [name, passed(done)]),
-        ...Array.from(results, ([name, result]) => [name, passed(isOk(result))]),
-      ]),
-      ...waiting(),
-      ...(lifecycle.phase === 'draining' && { draining: true }),
-    })
-  })
+  /** A handler that makes its answer once per check, second and phase, not for each probe. */
+  const oncePerCheck = (make: (results: Results, uptimeSeconds: number) => { ok: boolean; answer: object }) => {
+    let last: { phase: string; results: Results; uptimeSeconds: number; ok: boolean; json: string } | undefined
+    return async (_: unknown, reply: FastifyReply) => {
+      const results = await health.results()
+      const uptimeSeconds = Math.floor(process.uptime())
+      const { phase } = lifecycle
+      const same = last?.results === results && last.uptimeSeconds === uptimeSeconds && last.phase === phase
+      // While the service starts its tasks change the answer too.
+      if (!last || !same || phase === 'starting') {
+        const { ok, answer } = make(results, uptimeSeconds)
+        const json = reply.code(ok ? 200 : 503).serialize(answer) as string
+        last = { phase, results, uptimeSeconds, ok, json }
+      }
+      return send(reply.type('application/json; charset=utf-8'), last.ok, last.json)
+    }
+  }
 
-  fastify.get('/health', route(Health), async (_, reply) => {
-    const results = await health.results()
-    const ok = lifecycle.phase === 'serving' && [...results.values()].every(isOk)
-    return send(reply, ok, {
-      status: ok ? 'healthy' : serves(results) ? 'degraded' : 'unhealthy',
-      service: service.name,
-      version: service.version,
-      uptimeSeconds: Math.floor(process.uptime()),
-      ...waiting(),
-      services: Object.fromEntries(results),
-    })
-  })
+  fastify.get(
+    '/health/ready',
+    route(Ready),
+    oncePerCheck((results) => {
+      const passed = (yes: boolean) => (yes ? 'passed' : 'failed')
+      const ok = serves(results)
+      return {
+        ok,
+        answer: {
+          status: ok ? 'ready' : 'not_ready',
+          checks: Object.fromEntries([
+            ...lifecycle.tasks().map(([name, done]) => [name, passed(done)]),
+            ...Array.from(results, ([name, result]) => [name, passed(isOk(result))]),
+          ]),
+          ...waiting(),
+          ...(lifecycle.phase === 'draining' && { draining: true }),
+        },
+      }
+    }),
+  )
+
+  fastify.get(
+    '/health',
+    route(Health),
+    oncePerCheck((results, uptimeSeconds) => {
+      const ok = lifecycle.phase === 'serving' && [...results.values()].every(isOk)
+      return {
+        ok,
+        answer: {
+          status: ok ? 'healthy' : serves(results) ? 'degraded' : 'unhealthy',
+          service: service.name,
+          version: service.version,
+          uptimeSeconds,
+          ...waiting(),
+          services: Object.fromEntries(results),
+        },
+      }
+    }),
+  )
 
   if (!config.HEALTH_DETAILS) return
   fastify.get('/health/db', route(Database), async (_, reply) => {
