@@ -5,22 +5,23 @@
 # digest: --build-arg NODE_IMAGE=node:26-bookworm-slim@sha256:…
 ARG NODE_IMAGE=node:26-bookworm-slim
 
-FROM ${NODE_IMAGE} AS dependencies
+FROM ${NODE_IMAGE} AS manifest
 WORKDIR /app
 COPY package.json package-lock.json ./
-# No scripts: no production dependency has one, and it would run as root.
+
+FROM manifest AS dependencies
+# No scripts: no production dependency has one, and it would run as root. The optional one is the bundler.
+RUN --mount=type=cache,target=/root/.npm,sharing=locked \
+    npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund
+
+FROM manifest AS build
 RUN --mount=type=cache,target=/root/.npm,sharing=locked \
     npm ci --omit=dev --ignore-scripts --no-audit --no-fund
-
-FROM dependencies AS build
-# Of the dev dependencies the bundler alone, as the lock file has it.
-RUN --mount=type=cache,target=/root/.npm,sharing=locked \
-    npm install --no-save --omit=dev --ignore-scripts --no-audit --no-fund rolldown
 COPY dev/build.ts dev/fingerprint.js dev/
 COPY src src
 COPY migrations migrations
-# By the user that will run it: Node keeps compiled code for each user apart.
-RUN mkdir dist && chown 1000:1000 dist
+# As the user that will run it: Node keeps compiled code for each user apart.
+RUN chown 1000:1000 .
 USER 1000:1000
 RUN node dev/build.ts
 
