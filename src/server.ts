@@ -25,7 +25,7 @@ closeWithGrace({ delay: false, logger: { error: (...args) => app?.log.error(args
   if (served) await leave(app)
 })
 
-const [{ fastify }, { default: service }, { logger }, { requestOptions }] = await Promise.all([
+const [{ default: fastify }, { default: service }, { logger }, { requestOptions }] = await Promise.all([
   import('fastify'),
   import('./app.ts'),
   import('./logger.ts'),

@@ -132,9 +132,9 @@ export class Service {
   readonly exited: Promise<number | null>
   #waiting: (() => void)[] = []
 
-  /** `wrapper`: a command that runs the service in surroundings of its own. */
+  /** `wrapper`: a command that runs the service in surroundings of its own. TEST_SERVICE: a build, in place of the source. */
   constructor(t: Test, env: NodeJS.ProcessEnv, directory = ROOT, wrapper: string[] = []) {
-    const [program, ...args] = [...wrapper, process.execPath, 'src/server.ts']
+    const [program, ...args] = [...wrapper, process.execPath, process.env['TEST_SERVICE'] ?? 'src/server.ts']
     this.child = spawn(program as string, args, {
       cwd: directory,
       env: {

@@ -1,7 +1,9 @@
-import { STATUS_CODES } from 'node:http'
 import type { FastifyError } from 'fastify'
 import fp from 'fastify-plugin'
 import { reasonOf, redact } from '../reasons.ts'
+
+// An import of node:http loads undici too, for the WebSocket that it exports: a fifth of the boot.
+const { STATUS_CODES } = process.getBuiltinModule('node:http')
 
 /** An error of the server as a client may see it: its status, never a detail. Those of the client keep Fastify's shape. */
 export default fp(

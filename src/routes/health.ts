@@ -1,5 +1,5 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyReply } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type QueryExecutorProvider, sql } from 'kysely'
 import { type Static, type TSchema, Type } from 'typebox'
 import { described, failure, NO_STORE, RETRY_AFTER } from '../answers.ts'
@@ -88,15 +88,32 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
   const liveness = route('getLiveness', 'Liveness probe', Live, { 200: 'the process serves' })
   fastify.get('/health/live', liveness, async (_, reply) => send(reply, true, { status: 'ok' as const }))
 
+  /** Answers with one string all probes of a second that see the same results and state: a storm serialises it once. */
+  const shared = (render: (results: Results, uptimeSeconds: number) => { ok: boolean; answer: object }) => {
+    let last: { ok: boolean; body: string; results: Results; phase: string; waitingFor: unknown; second: number }
+    return async (_: FastifyRequest, reply: FastifyReply) => {
+      const results = await health.results()
+      const { phase, waitingFor } = lifecycle
+      const second = Math.floor(process.uptime())
+      const same = last?.results === results && last.second === second
+      if (!same || last.phase !== phase || last.waitingFor !== waitingFor) {
+        const { ok, answer } = render(results, second)
+        const body = reply.code(ok ? 200 : 503).serialize(answer) as string
+        last = { ok, body, results, phase, waitingFor, second }
+      }
+      reply.header('content-type', 'application/json; charset=utf-8')
+      return send(reply, last.ok, last.body)
+    }
+  }
+
   const readiness = route('getReadiness', 'Readiness and startup probe, for load balancers', Ready, {
     200: 'route traffic here',
     503: 'a required check fails, or the service starts or drains',
   })
-  fastify.get('/health/ready', readiness, async (_, reply) => {
-    const results = await health.results()
+  const ready = shared((results) => {
     const ok = serves(results)
     const passed = (yes: boolean) => (yes ? 'passed' : 'failed')
-    return send(reply, ok, {
+    const answer = {
       status: ok ? 'ready' : 'not_ready',
       checks: Object.fromEntries([
         ...lifecycle.tasks().map(([name, done]) => [name, passed(done)]),
@@ -104,25 +121,28 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
       ]),
       ...waiting(),
       ...(lifecycle.phase === 'draining' && { draining: true }),
-    })
+    }
+    return { ok, answer }
   })
+  fastify.get('/health/ready', readiness, ready)
 
-  const overall = route('getHealth', 'Health of the service and its backends, for people and monitors', Health, {
+  const wellness = route('getHealth', 'Health of the service and its backends, for people and monitors', Health, {
     200: 'every backend answers',
     503: 'degraded: an optional backend fails; unhealthy: a required one does, or the service starts or drains',
   })
-  fastify.get('/health', overall, async (_, reply) => {
-    const results = await health.results()
+  const overall = shared((results, uptimeSeconds) => {
     const ok = lifecycle.phase === 'serving' && [...results.values()].every(isOk)
-    return send(reply, ok, {
+    const answer = {
       status: ok ? 'healthy' : serves(results) ? 'degraded' : 'unhealthy',
       service: service.name,
       version: service.version,
-      uptimeSeconds: Math.floor(process.uptime()),
+      uptimeSeconds,
       ...waiting(),
       services: Object.fromEntries(results),
-    })
+    }
+    return { ok, answer }
   })
+  fastify.get('/health', wellness, overall)
 
   if (!config.HEALTH_DETAILS) return
   const database = route('getDatabaseHealth', 'The database in detail, for people', Database, {

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { startRedis } from '../../dev/redis.ts'
-import { backends, build, database, unstarted } from '../helper.ts'
+import { backends, build, database, unstarted, until } from '../helper.ts'
 
 const OK = { status: 'ok', latencyMs: Number }
 
@@ -51,6 +51,23 @@ t.test('HEAD answers as GET does, without a body, and nothing is cached', async 
       t.equal(answer.headers['retry-after'], undefined)
     }
   }
+})
+
+t.test('what no check says shows at once, also while their last results serve every probe', async (t) => {
+  const app = await unstarted(t, { HEALTH_CACHE_MS: '60000' })
+  const ready = async () => (await app.inject('/health/ready')).json()
+  const health = async () => (await app.inject('/health')).json()
+  const starting = await until(ready, ({ checks }) => checks.redis === 'passed')
+  t.match(starting, { status: 'not_ready', checks: { database: 'passed', migrations: 'failed' } })
+
+  await app.lifecycle.start()
+  const { uptimeSeconds, services } = await health()
+  t.match(await ready(), { status: 'ready', checks: { database: 'passed', migrations: 'passed' } })
+  t.same((await until(health, (answer) => answer.uptimeSeconds > uptimeSeconds)).services, services)
+
+  app.lifecycle.drain()
+  t.match(await ready(), { status: 'not_ready', draining: true })
+  t.match(await health(), { status: 'unhealthy' })
 })
 
 t.test('/health/db is not there unless asked for', async (t) => {

@@ -1,0 +1,21 @@
+import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+
+/**
+ * All that a build is made of, by contents: after a checkout or a copy the times of files say nothing.
+ *
+ * @param {string} root the project's folder
+ */
+export function fingerprint(root) {
+  const files = ['src', 'migrations']
+    .flatMap((folder) => readdirSync(path.join(root, folder), { recursive: true, withFileTypes: true }))
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => path.relative(root, path.join(parentPath, name)))
+    .sort()
+  const hash = createHash('sha256')
+  for (const file of ['package.json', 'package-lock.json', 'dev/build.ts', ...files]) {
+    hash.update(`${file}\n`).update(readFileSync(path.join(root, file)))
+  }
+  return hash.digest('hex')
+}

@@ -1,0 +1,48 @@
+import { appendFile, cp, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import t from 'tap'
+import { build } from '../dev/build.ts'
+import { copyProject, database, ROOT, Service } from './helper.ts'
+
+const needed = ['start.js', 'dev/build.ts', 'dev/fingerprint.js', 'package-lock.json']
+const files = await Promise.all(needed.map(async (name) => [name, await readFile(path.join(ROOT, name), 'utf8')]))
+const directory = await copyProject(t, Object.fromEntries(files))
+await build(directory)
+
+// Where neither the source nor node_modules can be found.
+const alone = await mkdtemp(path.join(tmpdir(), 'footing-build-'))
+t.teardown(() => rm(alone, { recursive: true }))
+await cp(path.join(directory, 'dist'), alone, { recursive: true })
+
+t.test('npm start runs the build while it is one of the source as it is, else the source', async (t) => {
+  process.env['TEST_SERVICE'] = 'start.js'
+  const DATABASE_URL = await database(t)
+  const start = async () => {
+    const service = new Service(t, { DATABASE_URL }, directory)
+    await service.logged('ready')
+    service.child.kill('SIGTERM')
+    t.equal(await service.exited, 0, 'SIGTERM reaches the service')
+    return service.output
+  }
+  await appendFile(path.join(directory, 'dist/src/server.js'), `\nconsole.log('{"msg":"this is the build"}')\n`)
+  t.match(await start(), 'this is the build')
+
+  await appendFile(path.join(directory, 'src/routes/health.ts'), '\n')
+  const stale = await start()
+  t.notMatch(stale, 'this is the build')
+  t.match(stale, 'dist/ was built from another source')
+
+  await rm(path.join(directory, 'dist'), { recursive: true })
+  t.notMatch(await start(), 'dist/')
+})
+
+t.test('the build alone migrates an empty database', async (t) => {
+  process.env['TEST_SERVICE'] = path.join(alone, 'src/server.js')
+  const service = new Service(t, { DATABASE_URL: await database(t, { empty: true }) })
+  t.match(await service.logged('migrated'), { migration: '20261101000000_base_structure' })
+  await service.logged('ready')
+})
+
+// The rest of what a process of the source must do.
+await import('./server.test.ts')
