@@ -24,13 +24,19 @@ export class Load {
 
   /** Throws when the generator ends, as it does without its dependencies. */
   async run(job: Job): Promise<Answers> {
-    const ended = once(this.#child, 'exit').then(() => {
-      throw new Error('the load generator ended')
-    })
-    ended.catch(() => {})
+    const over = new AbortController()
+    const { signal } = over
     this.#child.send(job)
-    const [answers] = (await Promise.race([once(this.#child, 'message'), ended])) as [Answers]
-    return answers
+    try {
+      return await Promise.race([
+        once(this.#child, 'message', { signal }).then(([answers]) => answers as Answers),
+        once(this.#child, 'exit', { signal }).then(() => {
+          throw new Error('the load generator ended')
+        }),
+      ])
+    } finally {
+      over.abort()
+    }
   }
 
   [Symbol.dispose](): void {

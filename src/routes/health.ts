@@ -1,5 +1,5 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyReply } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type QueryExecutorProvider, sql } from 'kysely'
 import { type Static, type TSchema, Type } from 'typebox'
 import { migrationState } from '../database/migrator.ts'
@@ -71,14 +71,35 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
   const serves = (results: Results) => lifecycle.phase === 'serving' && required(results).every(isOk)
   const waiting = () => lifecycle.waitingFor !== undefined && { waitingFor: lifecycle.waitingFor }
 
+  /** Answers with one string all probes of a second that see the same results and state: a storm serialises it once. */
+  const shared = (render: (results: Results, uptimeSeconds: number) => { ok: boolean; answer: object }) => {
+    let last: { ok: boolean; body: string; results: Results; phase: string; waitingFor: unknown; second: number }
+    return async (_: FastifyRequest, reply: FastifyReply) => {
+      const results = await health.results()
+      const { phase, waitingFor } = lifecycle
+      const second = Math.floor(process.uptime())
+      if (
+        last?.results !== results ||
+        last.phase !== phase ||
+        last.waitingFor !== waitingFor ||
+        last.second !== second
+      ) {
+        const { ok, answer } = render(results, second)
+        const body = reply.code(ok ? 200 : 503).serialize(answer) as string
+        last = { ok, body, results, phase, waitingFor, second }
+      }
+      reply.header('content-type', 'application/json; charset=utf-8')
+      return send(reply, last.ok, last.body)
+    }
+  }
+
   // Asks no backend, ever, and stays 200 while draining: a restart would cure neither.
   fastify.get('/health/live', route(Live), async (_, reply) => send(reply, true, { status: 'ok' as const }))
 
-  fastify.get('/health/ready', route(Ready), async (_, reply) => {
-    const results = await health.results()
+  const ready = shared((results) => {
     const ok = serves(results)
     const passed = (yes: boolean) => (yes ? 'passed' : 'failed')
-    return send(reply, ok, {
+    const answer = {
       status: ok ? 'ready' : 'not_ready',
       checks: Object.fromEntries([
         ...lifecycle.tasks().map(([name, done]) => [name, passed(done)]),
@@ -86,21 +107,24 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
       ]),
       ...waiting(),
       ...(lifecycle.phase === 'draining' && { draining: true }),
-    })
+    }
+    return { ok, answer }
   })
+  fastify.get('/health/ready', route(Ready), ready)
 
-  fastify.get('/health', route(Health), async (_, reply) => {
-    const results = await health.results()
+  const overall = shared((results, uptimeSeconds) => {
     const ok = lifecycle.phase === 'serving' && [...results.values()].every(isOk)
-    return send(reply, ok, {
+    const answer = {
       status: ok ? 'healthy' : serves(results) ? 'degraded' : 'unhealthy',
       service: service.name,
       version: service.version,
-      uptimeSeconds: Math.floor(process.uptime()),
+      uptimeSeconds,
       ...waiting(),
       services: Object.fromEntries(results),
-    })
+    }
+    return { ok, answer }
   })
+  fastify.get('/health', route(Health), overall)
 
   if (!config.HEALTH_DETAILS) return
   fastify.get('/health/db', route(Database), async (_, reply) => {
