@@ -46,8 +46,10 @@ const { rows } = await plain.query<Note>('select id from bench_notes limit $1', 
 ids.push(...rows.map(({ id }) => id))
 // A row that is not there would be read faster; and the cache is to be hit from here on.
 for (const read of Object.values(reads)) {
-  const found = (await Promise.all(ids.map(read))) as (Note | undefined)[]
-  if (found.length !== KEYS || found.some((row, n) => row?.id !== ids[n])) throw new Error('a read misses its row')
+  for (const id of ids) {
+    const row = (await read(id)) as Note | undefined
+    if (row?.id !== id) throw new Error('a read misses its row')
+  }
 }
 await app.lifecycle.start()
 

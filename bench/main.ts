@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: this service beside what it could be instead, in one run, on one machine, as ratios.
  * Prints the tables and writes them to bench/RESULTS.md. `-- --quick` is for work on the bench: short, and not written;
- * `-- storm start reads replicas costs` runs some of it.
+ * `-- storm start reads replicas costs` runs some of it; `-- profile` shows where the time goes.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
@@ -12,6 +12,7 @@ import type { Bench, Measured } from './bench.ts'
 import { costs } from './costs.ts'
 import { Load } from './load.ts'
 import dependencies from './package.json' with { type: 'json' }
+import { profile } from './profile.ts'
 import { reads } from './reads.ts'
 import { replicas } from './replicas.ts'
 import { targetsMarkdown } from './report.ts'
@@ -21,7 +22,9 @@ import { storm } from './storm.ts'
 
 const FOLDER = import.meta.dirname
 const RESULTS = path.join(FOLDER, 'RESULTS.md')
-const MEASUREMENTS: Record<string, (bench: Bench) => Promise<Measured>> = { storm, start, reads, replicas, costs }
+type Measurement = (bench: Bench) => Promise<Measured>
+const FULL: Record<string, Measurement> = { storm, start, reads, replicas, costs }
+const MEASUREMENTS: Record<string, Measurement> = { ...FULL, profile }
 
 const args = process.argv.slice(2)
 const quick = args.includes('--quick')
@@ -46,10 +49,9 @@ async function run(): Promise<string> {
   using load = new Load()
   const began = performance.now()
   const measured: Measured[] = []
-  for (const [name, measure] of Object.entries(MEASUREMENTS)) {
-    if (chosen.length > 0 && !chosen.includes(name)) continue
+  for (const name of chosen.length > 0 ? chosen : Object.keys(FULL)) {
     process.stderr.write(`${name} `)
-    measured.push(await measure({ servers, load, quick }))
+    measured.push(await (MEASUREMENTS[name] as Measurement)({ servers, load, quick }))
   }
   const minutes = ((performance.now() - began) / 60_000).toFixed(1)
   const versions = await servers.versions()

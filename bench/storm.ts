@@ -28,9 +28,9 @@ export async function storm({ servers, load, quick }: Bench): Promise<Measured> 
       'tells them apart where requests/s cannot.',
   )
 
+  const databaseUrl = await servers.migratedDatabase()
   const probe = (name: string, subject: Subject, route: string) => () =>
     table.measure(name, async () => {
-      const databaseUrl = await servers.migratedDatabase()
       const run = await Run.start(subject, { databaseUrl, redisUrl: servers.redisUrl })
       try {
         await sleep(SETTLE_MS)

@@ -1,7 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
-import { get } from 'node:http'
+import { type Agent, get } from 'node:http'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,7 +9,7 @@ import { freePort } from '../dev/ports.ts'
 import manifest from '../package.json' with { type: 'json' }
 
 const ROOT = path.join(import.meta.dirname, '..')
-const START_TIMEOUT_MS = 60_000
+const START_TIMEOUT_MS = 120_000
 const STOP_TIMEOUT_MS = 20_000
 const MEMORY_SAMPLE_MS = 50
 
@@ -185,18 +185,19 @@ export class Run {
     this.readyMs = performance.now() - this.#started
   }
 
+  /** The error that ended it, or what it said last. */
   #lastLine(): string {
-    const lines = this.output.split('\n')
-    return (lines.find((line) => /Error/.test(line)) ?? lines.at(-2) ?? '').trim().slice(0, 200)
+    const lines = this.output.trim().split('\n')
+    const line = lines.findLast((line) => /^\s*(\w*Error\b.*:|\{"level":60)/.test(line)) ?? lines.at(-1) ?? ''
+    return line.trim().slice(0, 200)
   }
 }
 
-/** The status of one answer; undefined where nobody listens. */
-function statusOf(url: string): Promise<number | undefined> {
+/** The status of one answer, over a connection of its own unless an agent is given; undefined where nobody listens. */
+export function statusOf(url: string, agent: Agent | false = false): Promise<number | undefined> {
   const { promise, resolve } = Promise.withResolvers<number | undefined>()
-  get(url, { agent: false }, (response) => {
-    response.resume()
-    resolve(response.statusCode)
+  get(url, { agent }, (response) => {
+    response.resume().on('end', () => resolve(response.statusCode))
   }).on('error', () => resolve(undefined))
   return promise
 }
