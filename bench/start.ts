@@ -15,7 +15,7 @@ export async function start({ servers, quick }: Bench): Promise<Measured> {
       { key: 'exit', head: 'SIGTERM to exit ms' },
     ],
     'On a migrated database, with nothing else running. `SHUTDOWN_DELAY_MS=0`: in production this service serves on ' +
-      'for 5 s first, so that balancers notice. Bare ends without ado.',
+      'for 5 s first, so that balancers notice.',
   )
   const databaseUrl = await servers.migratedDatabase()
   const { redisUrl } = servers
