@@ -2,8 +2,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { type Bench, CONNECTIONS, type Measured } from './bench.ts'
+import { makeNotes } from './fixtures.ts'
 import { Table } from './report.ts'
-import { BARE, FOOTING, NAIVE, Run, type Subject } from './subjects.ts'
+import { BARE, FOOTING, NAIVE, ROUTES, Run, type Subject } from './subjects.ts'
 
 /** The parts that take least are left out. */
 const LEAST = { start: 5, storm: 0.2 }
@@ -27,16 +28,21 @@ export async function profile({ servers, load, quick }: Bench): Promise<Measured
     'Processor time of the main thread by V8 (`node --cpu-prof`), by package; `node` is what it does in JavaScript. ' +
       'Compiling is counted where it is asked for. A profiled process is slower than another.',
   )
-  const databaseUrl = await servers.migratedDatabase()
+  const databaseUrl = await servers.migratedDatabase(makeNotes)
   const profiles: [string, Subject, string][] = [
-    ['this service', FOOTING, '/health/ready'],
+    ['this service', FOOTING, FOOTING.ready],
     ['bare', BARE, BARE.ready],
     ['naive', NAIVE, NAIVE.ready],
+    ['read by Kysely', ROUTES, '/kysely'],
+    ['read from the cache', ROUTES, '/cache'],
   ]
   for (const [name, subject, route] of profiles) {
     const folder = mkdtempSync(path.join(tmpdir(), 'footing-profile-'))
     try {
-      const env = { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${folder}` }
+      const env = {
+        NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${folder}`,
+        ...(subject === ROUTES && { LOG_LEVEL: 'silent' }),
+      }
       const run = await Run.start(subject, { databaseUrl, redisUrl: servers.redisUrl, env })
       const { requests } = await load.run({ url: run.url(route), connections: CONNECTIONS, seconds })
       await run.stop()

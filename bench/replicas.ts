@@ -23,6 +23,7 @@ export async function replicas({ servers, quick }: Bench): Promise<Measured> {
       { key: 'lock', head: 'longest wait for the lock ms' },
       { key: 'peak', head: 'connections, most' },
       { key: 'held', head: 'connections, ready' },
+      { key: 'boot', head: 'statements to boot, each', digits: 1 },
       { key: 'probes', head: 'probes/s' },
       { key: 'statements', head: 'statements/s' },
       { key: 'pings', head: 'PINGs/s' },
@@ -33,16 +34,17 @@ export async function replicas({ servers, quick }: Bench): Promise<Measured> {
   )
 
   async function boot(subject: Subject, count: number, databaseUrl: string): Promise<Replicas> {
+    const before = await servers.counts(databaseUrl)
     const from = performance.now()
     const starts = Array.from({ length: count }, () =>
       Run.start(subject, { databaseUrl, redisUrl: servers.redisUrl, pollMs: POLL_MS }),
     )
     let peak = 0
-    let over = false
+    let ready = 0
     const all = Promise.allSettled(starts).finally(() => {
-      over = true
+      ready = performance.now() - from
     })
-    while (!over) {
+    while (ready === 0) {
       peak = Math.max(peak, await servers.connections(databaseUrl))
       await sleep(POLL_MS)
     }
@@ -53,12 +55,18 @@ export async function replicas({ servers, quick }: Bench): Promise<Measured> {
       await stopAll(runs)
       throw failed.reason
     }
-    const ready = performance.now() - from
     const held = await servers.connections(databaseUrl)
+    const { statements } = await servers.counts(databaseUrl)
     const waits = subject === FOOTING ? runs.map(({ output }) => lockWaitMs(output)) : []
     return {
       runs,
-      sample: { ready, peak: Math.max(peak, held), held, ...(waits.length > 0 && { lock: Math.max(...waits) }) },
+      sample: {
+        ready,
+        peak: Math.max(peak, held),
+        held,
+        boot: (statements - before.statements) / count,
+        ...(waits.length > 0 && { lock: Math.max(...waits) }),
+      },
     }
   }
 
