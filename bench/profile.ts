@@ -6,8 +6,8 @@ import { makeNotes } from './fixtures.ts'
 import { Table } from './report.ts'
 import { BARE, FOOTING, NAIVE, ROUTES, Run, type Subject } from './subjects.ts'
 
-/** The parts that take least are left out. */
-const LEAST = { start: 5, storm: 0.2 }
+/** What takes less than this part of the time is left out. */
+const LEAST = 0.02
 
 interface Profile {
   startTime: number
@@ -49,10 +49,10 @@ export async function profile({ servers, load, quick }: Bench): Promise<Measured
       const [file] = readdirSync(folder)
       if (!file) throw new Error(`${name} left no profile`)
       const times = byPackage(JSON.parse(readFileSync(path.join(folder, file), 'utf8')), run.readyMs * 1_000)
+      const total = (key: 'start' | 'storm') => times.reduce((sum, [, time]) => sum + time[key], 0)
       for (const [part, { start, storm }] of times) {
-        const sample = { start: start / 1_000, storm: storm / requests }
-        if (sample.start < LEAST.start && sample.storm < LEAST.storm) continue
-        await table.measure(`${name}: ${part}`, async () => sample)
+        if (start < LEAST * total('start') && storm < LEAST * total('storm')) continue
+        await table.measure(`${name}: ${part}`, async () => ({ start: start / 1_000, storm: storm / requests }))
       }
     } finally {
       rmSync(folder, { recursive: true, force: true })
