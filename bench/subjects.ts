@@ -189,7 +189,7 @@ export class Run {
   #lastLine(): string {
     const lines = this.output.trim().split('\n')
     const line = lines.findLast((line) => /^\s*(\w*Error\b.*:|\{"level":60)/.test(line)) ?? lines.at(-1) ?? ''
-    return line.trim().slice(0, 200)
+    return line.trim().replaceAll(`${ROOT}/`, '').slice(0, 200)
   }
 }
 
