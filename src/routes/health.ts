@@ -1,80 +1,16 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type QueryExecutorProvider, sql } from 'kysely'
-import { type Static, type TSchema, Type } from 'typebox'
-import { described, failure, NO_STORE, RETRY_AFTER } from '../answers.ts'
+import type { Static } from 'typebox'
 import { migrationState } from '../database/migrator.ts'
 import type { CheckResult, Results } from '../plugins/health.ts'
-import { REASONS } from '../reasons.ts'
 import { service } from '../service.ts'
-
-const choice = <const T extends string[]>(...values: T) => Type.Enum(values, { type: 'string' })
-const nullable = <T extends 'string' | 'number' | 'integer'>(type: T, description = 'null when it is not known') =>
-  Type.Unsafe<(T extends 'string' ? string : number) | null>({ type: [type, 'null'], description })
-
-const Live = Type.Object({ status: choice('ok') })
-
-const WaitingFor = Type.Optional(Type.String({ description: 'the start task that the service waits for' }))
-
-const Ready = Type.Object({
-  status: choice('ready', 'not_ready'),
-  checks: Type.Record(Type.String(), choice('passed', 'failed')),
-  waitingFor: WaitingFor,
-  draining: Type.Optional(Type.Boolean()),
-})
-
-const Result = Type.Object({
-  status: choice('ok', 'error'),
-  latencyMs: nullable('number', 'null when the check failed'),
-  reason: Type.Optional(choice(...REASONS)),
-})
-
-const Health = Type.Object({
-  status: choice('healthy', 'degraded', 'unhealthy'),
-  service: Type.String(),
-  version: Type.String(),
-  uptimeSeconds: Type.Integer(),
-  waitingFor: WaitingFor,
-  services: Type.Record(Type.String(), Result),
-})
-
-const Details = Type.Object({
-  database: nullable('string'),
-  version: nullable('string'),
-  migrations: Type.Object({
-    applied: nullable('integer'),
-    pending: nullable('integer'),
-    unknown: nullable('integer'),
-    last: nullable('string'),
-  }),
-})
-
-const Database = Type.Object({
-  ...Result.properties,
-  ...Details.properties,
-  pool: Type.Object({ max: Type.Integer(), total: Type.Integer(), idle: Type.Integer(), waiting: Type.Integer() }),
-})
-
-/** What each status says. One that has no meaning is never answered. */
-type Meanings = { 200: string; 404?: string; 503?: string }
+import { DatabaseDetails, type Details, Liveness, Readiness, Wellness } from './health-schemas.ts'
 
 /** Liveness, readiness and health are routes of their own: a backend that is down must not restart the service. */
 const health: FastifyPluginAsyncTypebox = async (fastify) => {
   const { config, db, health, lifecycle, pg } = fastify
 
-  const route = (operationId: string, summary: string, answer: TSchema, { 200: ok, 404: off, 503: not }: Meanings) => ({
-    schema: {
-      operationId,
-      summary,
-      tags: ['health'],
-      response: {
-        200: described(answer, ok, NO_STORE),
-        ...(off && { 404: failure(off) }),
-        ...(not && { 503: described(answer, not, { ...NO_STORE, ...RETRY_AFTER }) }),
-      },
-    },
-    config: { duringStart: true, quiet: true },
-  })
   const send = <T>(reply: FastifyReply, ok: boolean, answer: T): T => {
     reply.code(ok ? 200 : 503).header('cache-control', 'no-store')
     if (!ok) reply.header('retry-after', '1')
@@ -85,8 +21,7 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
   const waiting = () => lifecycle.waitingFor !== undefined && { waitingFor: lifecycle.waitingFor }
 
   // Asks no backend, ever, and stays 200 while draining: a restart would cure neither.
-  const liveness = route('getLiveness', 'Liveness probe', Live, { 200: 'the process serves' })
-  fastify.get('/health/live', liveness, async (_, reply) => send(reply, true, { status: 'ok' as const }))
+  fastify.get('/health/live', Liveness, async (_, reply) => send(reply, true, { status: 'ok' as const }))
 
   /** Answers with one string all probes of a second that see the same results and state: a storm serialises it once. */
   const shared = (render: (results: Results, uptimeSeconds: number) => { ok: boolean; answer: object }) => {
@@ -106,10 +41,6 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
     }
   }
 
-  const readiness = route('getReadiness', 'Readiness and startup probe, for load balancers', Ready, {
-    200: 'route traffic here',
-    503: 'a required check fails, or the service starts or drains',
-  })
   const ready = shared((results) => {
     const ok = serves(results)
     const passed = (yes: boolean) => (yes ? 'passed' : 'failed')
@@ -124,12 +55,8 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
     }
     return { ok, answer }
   })
-  fastify.get('/health/ready', readiness, ready)
+  fastify.get('/health/ready', Readiness, ready)
 
-  const wellness = route('getHealth', 'Health of the service and its backends, for people and monitors', Health, {
-    200: 'every backend answers',
-    503: 'degraded: an optional backend fails; unhealthy: a required one does, or the service starts or drains',
-  })
   const overall = shared((results, uptimeSeconds) => {
     const ok = lifecycle.phase === 'serving' && [...results.values()].every(isOk)
     const answer = {
@@ -142,15 +69,10 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
     }
     return { ok, answer }
   })
-  fastify.get('/health', wellness, overall)
+  fastify.get('/health', Wellness, overall)
 
   if (!config.HEALTH_DETAILS) return
-  const database = route('getDatabaseHealth', 'The database in detail, for people', Database, {
-    200: 'the database answers',
-    404: 'HEALTH_DETAILS is not true: versions and names help attackers',
-    503: 'the database does not answer',
-  })
-  fastify.get('/health/db', database, async (_, reply) => {
+  fastify.get('/health/db', DatabaseDetails, async (_, reply) => {
     const deadline = AbortSignal.timeout(config.HEALTH_TIMEOUT_MS)
     const { required: _required, ...result } = (await health.results()).get('database') as CheckResult
     const details = isOk(result) ? await before(deadline, describe(db)) : UNKNOWN

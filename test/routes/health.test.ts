@@ -91,8 +91,10 @@ t.test('before its start tasks the service lives, is not ready, and keeps its ot
   t.match(other.json(), { statusCode: 503, error: 'Service Unavailable' })
 })
 
-t.test('a draining service lives, and is not ready', async (t) => {
+t.test('a draining service lives, and is not ready, from the very next probe on', async (t) => {
   const app = await build(t)
+  t.equal((await app.inject('/health/ready')).statusCode, 200)
+  t.equal((await app.inject('/health')).statusCode, 200)
   app.lifecycle.drain()
   t.equal((await app.inject('/health/live')).statusCode, 200)
   const ready = await app.inject('/health/ready')

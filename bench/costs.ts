@@ -1,0 +1,51 @@
+import { schema } from '../src/config.ts'
+import { type Bench, CONNECTIONS, type Measured } from './bench.ts'
+import { makeNotes } from './fixtures.ts'
+import { interleave, Table } from './report.ts'
+import { ROUTES, Run } from './subjects.ts'
+
+/** What can be on or off, by its settings; those that the service does not know are left out. */
+const VARIANTS: { name: string; env: Record<string, string> }[] = [
+  { name: 'logging off', env: { LOG_LEVEL: 'silent' } },
+  { name: 'logging on (`info`)', env: { LOG_LEVEL: 'info' } },
+  { name: 'logging off, metrics on', env: { LOG_LEVEL: 'silent', METRICS: 'true' } },
+  { name: 'logging on, metrics on', env: { LOG_LEVEL: 'info', METRICS: 'true' } },
+]
+
+/** What logging and metrics cost a route that does nothing. */
+export async function costs({ servers, load, quick }: Bench): Promise<Measured> {
+  const seconds = quick ? 1 : 3
+  const table = new Table(
+    'Cost of logging and of metrics',
+    [
+      { key: 'perSecond', head: 'requests/s' },
+      { key: 'p99', head: 'p99 ms', digits: 2 },
+      { key: 'processor', head: 'processor µs a request', digits: 1 },
+      { key: 'memory', head: 'memory after MB' },
+    ],
+    `A route that answers a constant, ${CONNECTIONS} connections, ${seconds} s a round, the log in a file.`,
+  )
+  const options = { databaseUrl: await servers.migratedDatabase(makeNotes), redisUrl: servers.redisUrl }
+  const known = VARIANTS.filter(({ env }) => Object.keys(env).every((name) => name in schema.properties))
+  await interleave(
+    quick ? 1 : 4,
+    known.map(
+      ({ name, env }) =>
+        () =>
+          table.measure(name, async () => {
+            const run = await Run.start(ROUTES, { ...options, env })
+            try {
+              const job = { url: run.url('/constant'), connections: CONNECTIONS }
+              await load.run({ ...job, seconds: 1 })
+              const before = run.processorMs()
+              const { perSecond, p99, requests } = await load.run({ ...job, seconds })
+              const processor = ((run.processorMs() - before) / requests) * 1_000
+              return { perSecond, p99, processor, memory: run.memory() }
+            } finally {
+              await run.stop()
+            }
+          }),
+    ),
+  )
+  return { table, targets: [] }
+}

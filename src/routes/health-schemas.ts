@@ -1,0 +1,86 @@
+import { type TSchema, Type } from 'typebox'
+import { described, failure, NO_STORE, RETRY_AFTER } from '../answers.ts'
+import { REASONS } from '../reasons.ts'
+
+const choice = <const T extends string[]>(...values: T) => Type.Enum(values, { type: 'string' })
+const nullable = <T extends 'string' | 'number' | 'integer'>(type: T, description = 'null when it is not known') =>
+  Type.Unsafe<(T extends 'string' ? string : number) | null>({ type: [type, 'null'], description })
+
+const Live = Type.Object({ status: choice('ok') })
+
+const WaitingFor = Type.Optional(Type.String({ description: 'the start task that the service waits for' }))
+
+const Ready = Type.Object({
+  status: choice('ready', 'not_ready'),
+  checks: Type.Record(Type.String(), choice('passed', 'failed')),
+  waitingFor: WaitingFor,
+  draining: Type.Optional(Type.Boolean()),
+})
+
+const Result = Type.Object({
+  status: choice('ok', 'error'),
+  latencyMs: nullable('number', 'null when the check failed'),
+  reason: Type.Optional(choice(...REASONS)),
+})
+
+const Health = Type.Object({
+  status: choice('healthy', 'degraded', 'unhealthy'),
+  service: Type.String(),
+  version: Type.String(),
+  uptimeSeconds: Type.Integer(),
+  waitingFor: WaitingFor,
+  services: Type.Record(Type.String(), Result),
+})
+
+/** What the database says of itself. */
+export const Details = Type.Object({
+  database: nullable('string'),
+  version: nullable('string'),
+  migrations: Type.Object({
+    applied: nullable('integer'),
+    pending: nullable('integer'),
+    unknown: nullable('integer'),
+    last: nullable('string'),
+  }),
+})
+
+const Database = Type.Object({
+  ...Result.properties,
+  ...Details.properties,
+  pool: Type.Object({ max: Type.Integer(), total: Type.Integer(), idle: Type.Integer(), waiting: Type.Integer() }),
+})
+
+/** What each status says. One that has no meaning is never answered. */
+type Meanings = { 200: string; 404?: string; 503?: string }
+
+const route = (operationId: string, summary: string, answer: TSchema, { 200: ok, 404: off, 503: not }: Meanings) => ({
+  schema: {
+    operationId,
+    summary,
+    tags: ['health'],
+    response: {
+      200: described(answer, ok, NO_STORE),
+      ...(off && { 404: failure(off) }),
+      ...(not && { 503: described(answer, not, { ...NO_STORE, ...RETRY_AFTER }) }),
+    },
+  },
+  config: { duringStart: true, quiet: true },
+})
+
+export const Liveness = route('getLiveness', 'Liveness probe', Live, { 200: 'the process serves' })
+
+export const Readiness = route('getReadiness', 'Readiness and startup probe, for load balancers', Ready, {
+  200: 'route traffic here',
+  503: 'a required check fails, or the service starts or drains',
+})
+
+export const Wellness = route('getHealth', 'Health of the service and its backends, for people and monitors', Health, {
+  200: 'every backend answers',
+  503: 'degraded: an optional backend fails; unhealthy: a required one does, or the service starts or drains',
+})
+
+export const DatabaseDetails = route('getDatabaseHealth', 'The database in detail, for people', Database, {
+  200: 'the database answers',
+  404: 'HEALTH_DETAILS is not true: versions and names help attackers',
+  503: 'the database does not answer',
+})
