@@ -20,10 +20,11 @@ RUN --mount=type=cache,target=/root/.npm,sharing=locked \
 COPY dev/build.ts dev/fingerprint.js dev/
 COPY src src
 COPY migrations migrations
-# As the user that will run it: Node keeps compiled code for each user apart.
+# As the user that will run it: Node keeps compiled code for each user apart, and readable for nobody else. In the image
+# it belongs to root.
 RUN chown 1000:1000 .
 USER 1000:1000
-RUN node dev/build.ts
+RUN node dev/build.ts && chmod -R a+r dist
 
 FROM ${NODE_IMAGE}
 # The service needs node alone: neither npm, nor the base's entry point, a shell script that would be process 1 first.
