@@ -3,15 +3,18 @@ import { parseIntoClientConfig } from 'pg-connection-string'
 import { type Static, type TSchemaOptions, Type } from 'typebox'
 import { service } from './service.ts'
 
+/** A day. Node's timers overflow above 2^31 ms, and no timeout of a service is this long. */
+const DAY_MS = 86_400_000
+
 const text = (description: string, options: TSchemaOptions = {}) =>
   Type.Optional(Type.String({ description, ...options }))
 const integer = (fallback: number, minimum: number, maximum: number, description: string) =>
   Type.Integer({ default: fallback, minimum, maximum, description })
+/** Milliseconds. */
+const duration = (fallback: number, description: string, minimum = 0) => integer(fallback, minimum, DAY_MS, description)
 const choice = <T extends string>(fallback: T, values: T[], description: string) =>
   Type.Enum(values, { type: 'string', default: fallback, description })
 
-/** A day. Node's timers overflow above 2^31 ms, and no timeout of a service is this long. */
-const DAY_MS = 86_400_000
 const POSTGRES_URL = { pattern: '^postgres(ql)?://' }
 const REDIS_URL = { pattern: '^rediss?://' }
 const HOSTS = { pattern: '^[^\\s,]+(,[^\\s,]+)*$' }
@@ -49,27 +52,12 @@ export const schema = Type.Object({
   ),
   DATABASE_POOL_MIN: integer(0, 0, 10_000, 'connections kept open when idle'),
   DATABASE_POOL_MAX: integer(10, 1, 10_000, 'connections at the most'),
-  DATABASE_CONNECT_TIMEOUT_MS: integer(
-    2_000,
-    1,
-    DAY_MS,
-    'wait for a connection from the pool; then the request gets 503',
-  ),
-  DATABASE_IDLE_TIMEOUT_MS: integer(
-    30_000,
-    0,
-    DAY_MS,
-    'an idle connection above the minimum is closed after; 0: never',
-  ),
+  DATABASE_CONNECT_TIMEOUT_MS: duration(2_000, 'wait for a connection from the pool; then the request gets 503', 1),
+  DATABASE_IDLE_TIMEOUT_MS: duration(30_000, 'an idle connection above the minimum is closed after; 0: never'),
   DATABASE_MAX_LIFETIME_SECONDS: integer(1_800, 0, 86_400, 'a connection is replaced after; 0: never'),
-  DATABASE_STATEMENT_TIMEOUT_MS: integer(
-    30_000,
-    0,
-    DAY_MS,
-    'a statement is cancelled after; 0 sends nothing (poolers)',
-  ),
-  DATABASE_QUERY_TIMEOUT_MS: integer(35_000, 0, DAY_MS, 'a connection that answers no query for is dropped; 0: never'),
-  DATABASE_KEEP_ALIVE_MS: integer(10_000, 0, DAY_MS, 'idle time before TCP keep-alive probes; 0: none'),
+  DATABASE_STATEMENT_TIMEOUT_MS: duration(30_000, 'a statement is cancelled after; 0 sends nothing (poolers)'),
+  DATABASE_QUERY_TIMEOUT_MS: duration(35_000, 'a connection that answers no query for is dropped; 0: never'),
+  DATABASE_KEEP_ALIVE_MS: duration(10_000, 'idle time before TCP keep-alive probes; 0: none'),
 
   REDIS_URL: Type.String({
     default: 'redis://127.0.0.1:6379',
@@ -86,7 +74,7 @@ export const schema = Type.Object({
   REDIS_CLUSTER_NODES: text(
     'host:6379,host:6379, some nodes of a Redis Cluster; of REDIS_URL all but host, port and database still counts',
   ),
-  REDIS_COMMAND_TIMEOUT_MS: integer(500, 1, DAY_MS, 'a command fails after'),
+  REDIS_COMMAND_TIMEOUT_MS: duration(500, 'a command fails after', 1),
   REDIS_KEY_PREFIX: Type.String({ default: `${service.name}:`, description: 'keys of the cache start with' }),
 
   MIGRATIONS: choice(
@@ -94,10 +82,10 @@ export const schema = Type.Object({
     ['run', 'check', 'off'],
     'at boot: apply; exit 1 while any is pending or unknown; ask nothing',
   ),
-  MIGRATION_LOCK_TIMEOUT_MS: integer(5_000, 1, DAY_MS, 'DDL waits for a table lock at most'),
+  MIGRATION_LOCK_TIMEOUT_MS: duration(5_000, 'DDL waits for a table lock at most', 1),
 
   HEALTH_TIMEOUT_MS: integer(800, 1, 900, 'deadline of each health check; probes answer in under a second'),
-  HEALTH_CACHE_MS: integer(1_000, 0, DAY_MS, 'one answer serves every probe for'),
+  HEALTH_CACHE_MS: duration(1_000, 'one answer serves every probe for'),
   HEALTH_DETAILS: Type.Boolean({ default: false, description: 'serve /health/db, which shows versions and names' }),
   READINESS_REQUIRES: Type.Unsafe<string[]>({
     type: 'string',
@@ -118,7 +106,7 @@ export const schema = Type.Object({
       description: 'serve on after SIGTERM for, not ready; default: 5000 in production, else 0',
     }),
   ),
-  SHUTDOWN_TIMEOUT_MS: integer(10_000, 1, DAY_MS, 'leave with exit code 1 when closing takes longer, after the delay'),
+  SHUTDOWN_TIMEOUT_MS: duration(10_000, 'leave with exit code 1 when closing takes longer, after the delay', 1),
 })
 
 export type Config = Static<typeof schema>

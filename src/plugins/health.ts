@@ -86,7 +86,7 @@ class Health {
     this.#flight = undefined
   }
 
-  async #run({ required, check }: Check): Promise<CheckResult> {
+  #run({ required, check }: Check): Promise<CheckResult> {
     const started = performance.now()
     const deadline = Promise.withResolvers<never>()
     const controller = new AbortController()
@@ -95,16 +95,19 @@ class Health {
       controller.abort(Object.assign(new Error(`no answer within ${this.#timeoutMs} ms`), { code: 'ETIMEDOUT' }))
       deadline.reject(signal.reason)
     }, this.#timeoutMs)
-    try {
-      await Promise.race([check(signal), deadline.promise])
-      return { required, status: 'ok', latencyMs: Math.round((performance.now() - started) * 10) / 10 }
-    } catch (err) {
-      // A check that heeds the signal fails with an error of its own making.
-      const error = signal.aborted ? signal.reason : err
-      return { required, status: 'error', latencyMs: null, reason: reasonOf(error), error }
-    } finally {
-      clearTimeout(timer)
-    }
+    return Promise.race([Promise.try(check, signal), deadline.promise])
+      .then(
+        (): CheckResult => {
+          const latencyMs = Math.round((performance.now() - started) * 10) / 10
+          return { required, status: 'ok', latencyMs }
+        },
+        (err): CheckResult => {
+          // A check that heeds the signal fails with an error of its own making.
+          const error = signal.aborted ? signal.reason : err
+          return { required, status: 'error', latencyMs: null, reason: reasonOf(error), error }
+        },
+      )
+      .finally(() => clearTimeout(timer))
   }
 
   #logChange(check: string, { status, reason, error }: CheckResult): void {
