@@ -109,6 +109,7 @@ t.test('list, up, latest, to a name, down, and all the way back', async (t) => {
     ...Object.keys(FILES).map((file) => ({ name: file.slice(0, -3), executedAt: undefined })),
     { name: '20261231000000_newer (unknown: no such file)', executedAt: Date },
   ])
+  await t.rejects(names(migrator.migrateDown()), /corrupted migrations/, 'what has no file here cannot be undone')
   await query(DATABASE_URL, "delete from kysely_migration where name = '20261231000000_newer'")
   t.same(await names(migrator.migrateUp()), ['Up before'])
   t.same(await names(migrator.migrateToLatest()), ['Up index', 'Up after'])

@@ -1,5 +1,8 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Kysely, sql, type Transaction } from 'kysely'
+import { Kysely, PostgresDialect, sql, type Transaction } from 'kysely'
+import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { transact, UnknownOutcomeError } from '../../src/database/transact.ts'
@@ -78,6 +81,20 @@ t.test('a deadlock is tried again', async (t) => {
   await Promise.all([move([1, 2]), move([2, 1])])
   t.equal(runs, 3)
   t.same(await query(url, 'select balance from accounts where id <= 2'), [{ balance: 1002 }, { balance: 1002 }])
+})
+
+t.test('a connection that is lost while it opens is tried again, as often as was asked for', async (t) => {
+  const opened: Socket[] = []
+  const server = createServer((socket) => opened.push(socket.destroy())).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const pool = new pg.Pool({ host: '127.0.0.1', port, user: 'nobody' })
+  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
+  t.teardown(() => db.destroy())
+  const outcome = transact(db, async () => t.fail('there is no transaction'), { attempts: 2, maxDelayMs: 1 })
+  await t.rejects(outcome, /^Connection terminated|ECONNRESET/)
+  t.equal(opened.length, 2)
 })
 
 t.test('it gives up after as many attempts as it was given, with the last error', async (t) => {
