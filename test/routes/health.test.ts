@@ -91,10 +91,8 @@ t.test('before its start tasks the service lives, is not ready, and keeps its ot
   t.match(other.json(), { statusCode: 503, error: 'Service Unavailable' })
 })
 
-t.test('a draining service lives, and is not ready, from the very next probe on', async (t) => {
+t.test('a draining service lives, and is not ready', async (t) => {
   const app = await build(t)
-  t.equal((await app.inject('/health/ready')).statusCode, 200)
-  t.equal((await app.inject('/health')).statusCode, 200)
   app.lifecycle.drain()
   t.equal((await app.inject('/health/live')).statusCode, 200)
   const ready = await app.inject('/health/ready')
@@ -102,6 +100,19 @@ t.test('a draining service lives, and is not ready, from the very next probe on'
   t.match(ready.json(), { status: 'not_ready', draining: true, checks: { database: 'passed' } })
   t.equal((await app.inject('/health')).json().status, 'unhealthy')
   t.equal((await app.inject('/anything')).statusCode, 404, 'other routes answer as before')
+})
+
+t.test('probes share an answer for as long as it is true', async (t) => {
+  const app = await build(t, { HEALTH_CACHE_MS: '60000' })
+  for (const url of ['/health', '/health', '/health/ready', '/health/ready']) {
+    t.equal((await app.inject(url)).statusCode, 200)
+  }
+  const uptime = async () => (await app.inject('/health')).json().uptimeSeconds
+  const before = await uptime()
+  await until(uptime, (seconds) => seconds > before)
+  app.lifecycle.drain()
+  t.equal((await app.inject('/health')).json().status, 'unhealthy')
+  t.match((await app.inject('/health/ready')).json(), { status: 'not_ready', draining: true })
 })
 
 t.test('MIGRATIONS=off asks nothing of the schema, and says nothing of it', async (t) => {
