@@ -5,6 +5,7 @@ import pg from 'pg'
 import service from '../src/app.ts'
 import { withTenant } from '../src/database/tenant.ts'
 import { logger } from '../src/logger.ts'
+import { requestOptions } from '../src/plugins/requests.ts'
 import { TENANT_ID } from './fixtures.ts'
 
 interface Note {
@@ -15,7 +16,7 @@ interface Note {
 /** One key would have the cache answer many requests with one look into Redis. */
 const KEYS = 1_000
 
-const app = fastify({ logger })
+const app = fastify({ logger, ...requestOptions })
 await app.register(service)
 
 const db = app.db as unknown as Kysely<{ bench_notes: Note; bench_tenant_notes: Note }>

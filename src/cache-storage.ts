@@ -8,6 +8,12 @@ const CLOCK_SKEW_MS = 60_000
 /** What could not be invalidated is tried again this often. */
 const OWED_RETRY_MS = 1_000
 
+/** `until`: milliseconds since the epoch. In the value, since a second command for it would cost as much as the first. */
+interface Stored {
+  until: number
+  value: unknown
+}
+
 /**
  * What async-cache-dedupe asks of a storage, over Redis 7 or newer. Its own Redis storage can fail a call (PTTL) or
  * make it wait for several commands, and can store a value that no invalidation will find.
@@ -34,13 +40,13 @@ export class RedisStorage {
 
   async get(key: string): Promise<unknown> {
     return this.#attempt(async () => {
-      const entry = this.#entry(key)
-      const [value, ttlMs] = await Promise.all([this.#redis.get(entry), this.#redis.pttl(entry)])
-      if (value === null) return undefined
+      const text = await this.#redis.get(this.#entry(key))
+      if (text === null) return undefined
+      const { until, value } = JSON.parse(text) as Stored
       // The cache asks for it, if at all, as soon as it has the value.
-      this.#ttls.set(key, Math.ceil(ttlMs / 1_000))
+      this.#ttls.set(key, Math.ceil((until - Date.now()) / 1_000))
       setImmediate(() => this.#ttls.delete(key))
-      return JSON.parse(value)
+      return value
     })
   }
 
@@ -53,7 +59,7 @@ export class RedisStorage {
   async set(key: string, value: unknown, ttl: number, references: string | string[] = []): Promise<void> {
     void this.#attempt(async () => {
       const entry = this.#entry(key)
-      const text = JSON.stringify(value)
+      const text = JSON.stringify({ until: Date.now() + ttl * 1_000, value } satisfies Stored)
       const indexes = this.#indexes(references)
       if (this.#redis.isCluster) {
         const commands = this.#redis as unknown as ChainableCommander

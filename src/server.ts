@@ -17,7 +17,10 @@ let app: FastifyInstance | undefined
 // Before all other imports, which take most of the boot: as the first process of a container, a signal without a
 // handler is lost.
 closeWithGrace({ delay: false, logger: { error: (...args) => app?.log.error(args[0]) } }, async ({ signal, err }) => {
-  if (!app) return
+  if (!app) {
+    if (err) console.error(err) // there is no logger yet
+    return
+  }
   if (err) app.log.fatal({ err }, 'uncaught error')
   else app.log.info({ signal }, 'leaving')
   const served = app.lifecycle?.phase === 'serving'

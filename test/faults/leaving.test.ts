@@ -157,23 +157,33 @@ t.test('SIGTERM while a client is in the middle of its headers, or of a body: ex
   t.equal(await service.exited, 0)
 })
 
-t.test('SIGTERM while the service still loads: exit 0', async (t) => {
-  // A module that takes for ever to load.
+/** The service with a module in place of src/app.ts. */
+function loading(t: Test, source: string): Service {
   const hooks = `
     import { registerHooks } from 'node:module'
-    const source = 'console.error("loading"); await new Promise(() => setInterval(() => {}, 1000))'
+    const source = ${JSON.stringify(source)}
     registerHooks({
       load: (url, context, next) =>
         url.endsWith('/src/app.ts') ? { format: 'module', shortCircuit: true, source } : next(url, context),
     })`
   const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(hooks)}`
-  const service = new Service(t, { NODE_OPTIONS, DATABASE_URL: backends.database })
+  return new Service(t, { NODE_OPTIONS, DATABASE_URL: backends.database })
+}
+
+t.test('SIGTERM while the service still loads: exit 0', async (t) => {
+  const service = loading(t, 'console.error("loading"); await new Promise(() => setInterval(() => {}, 1000))')
   await until(
     async () => service.output,
     (output) => output.includes('loading'),
   )
   service.child.kill('SIGTERM')
   t.equal(await service.exited, 0)
+})
+
+t.test('a module that cannot be loaded: exit 1, and why', async (t) => {
+  const service = loading(t, 'throw new Error("of a module")')
+  t.equal(await service.exited, 1)
+  t.match(service.output, /Error: of a module/)
 })
 
 t.test('in production the delay is there unless it is set, and the log says why it leaves', async (t) => {
