@@ -1,4 +1,3 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 
 declare module 'fastify' {
@@ -68,11 +67,10 @@ export default fp(
     fastify.decorate('lifecycle', state)
     fastify.addHook('onClose', async () => state.drain())
 
-    fastify.addHook('onRequest', async (request: FastifyRequest, reply: FastifyReply) => {
-      if (state.started) return
-      if (request.routeOptions.config.duringStart === true) return
+    fastify.addHook('onRequest', (request, reply, done) => {
+      if (state.started || request.routeOptions.config.duringStart === true) return done()
       reply.header('retry-after', '1')
-      throw Object.assign(new Error('The service is starting'), { statusCode: 503, code: 'STARTING' })
+      done(Object.assign(new Error('The service is starting'), { statusCode: 503, code: 'STARTING' }))
     })
   },
   { name: 'lifecycle', fastify: '5.x' },
