@@ -79,14 +79,18 @@ async function measure(subject: Subject, { make, mend }: Fault): Promise<string>
   const mended = await watch(url, (status) => status === 200)
   if (mended.seen.has(0) && mended.firstMs === undefined) return 'the process ends'
   const ms = (value: number) => `${Math.round(value)} ms`
-  const noticed = broken.seen.has(undefined) ? 'no answer' : [...broken.seen].filter((status) => status !== 200).join(', ')
+  const noticed = broken.seen.has(undefined)
+    ? 'no answer'
+    : [...broken.seen].filter((status) => status !== 200).join(', ')
   const during = broken.firstMs === undefined ? '200 all the time' : `${noticed} after ${ms(broken.firstMs)}`
   const after = mended.firstMs === undefined ? 'no more 200' : `200 after ${ms(mended.firstMs)}`
   return `${during}, slowest ${ms(broken.slowestMs)}; ${after}`
 }
 
 const subjects = [FOOTING, NAIVE, ...PEERS]
-process.stdout.write(`| | ${subjects.map(({ name }) => name).join(' | ')} |\n|${' --- |'.repeat(subjects.length + 1)}\n`)
+process.stdout.write(
+  `| | ${subjects.map(({ name }) => name).join(' | ')} |\n|${' --- |'.repeat(subjects.length + 1)}\n`,
+)
 for (const [name, fault] of Object.entries(FAULTS)) {
   const cells: string[] = []
   for (const subject of subjects) {
