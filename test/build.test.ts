@@ -44,5 +44,12 @@ t.test('the build alone migrates an empty database', async (t) => {
   await service.logged('ready')
 })
 
+t.test('what is loaded only when it is switched on is in the build', async (t) => {
+  process.env['TEST_SERVICE'] = path.join(alone, 'src/server.js')
+  const service = new Service(t, { DATABASE_URL: await database(t), METRICS: 'true', API_DOCS: 'true' })
+  const url = await service.url()
+  for (const route of ['/metrics', '/openapi.json']) t.equal((await fetch(url + route)).status, 200, route)
+})
+
 // The rest of what a process of the source must do.
 await import('./server.test.ts')

@@ -23,7 +23,8 @@ const POOL = { db_client_connection_pool_name: 'database' }
 export default fp(
   async function metrics(fastify) {
     if (!fastify.config.METRICS) return
-    const prometheus = await import('@prometheus-io/client')
+    // A CommonJS package: bundled it has no names, only this.
+    const { default: prometheus } = await import('@prometheus-io/client')
     const { Counter, Gauge, Registry } = prometheus
     const registry = new Registry()
     const registers = [registry]
