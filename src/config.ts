@@ -16,7 +16,6 @@ const choice = <T extends string>(fallback: T, values: T[], description: string)
   Type.Enum(values, { type: 'string', default: fallback, description })
 
 const POSTGRES_URL = { pattern: '^postgres(ql)?://' }
-const REDIS_URL = { pattern: '^rediss?://' }
 const HOSTS = { pattern: '^[^\\s,]+(,[^\\s,]+)*$' }
 
 /** Every setting of the service. The type, `.env.example` and the README's table are derived from it. */
@@ -62,7 +61,6 @@ export const schema = Type.Object({
   REDIS_URL: Type.String({
     default: 'redis://127.0.0.1:6379',
     description: 'redis://user:password@host:6379/0, rediss:// for TLS',
-    ...REDIS_URL,
   }),
   REDIS_URL_FILE: text('file that holds REDIS_URL, read again for each new connection'),
   REDIS_SENTINELS: text(
@@ -210,9 +208,9 @@ function isHost(host: string): boolean {
 
 function isRedisUrl(url: string): boolean {
   try {
-    const { hostname, password, pathname } = new URL(url)
+    const { protocol, hostname, password, pathname } = new URL(url)
     decodeURIComponent(password)
-    return hostname !== '' && /^\/?\d*$/.test(pathname)
+    return /^rediss?:$/.test(protocol) && hostname !== '' && /^\/?\d*$/.test(pathname)
   } catch {
     return false
   }

@@ -87,6 +87,11 @@ export async function configure(t: Test, variables: NodeJS.ProcessEnv): Promise<
   return app.config
 }
 
+/** The names of the project's migrations, in their order. */
+export const MIGRATIONS = readdirSync(path.join(ROOT, 'migrations'))
+  .map((file) => path.parse(file).name)
+  .sort()
+
 export type App = FastifyInstance & { logs: LogLine[] }
 
 /**

@@ -1,12 +1,15 @@
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { cp, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { copyProject, database, ROOT } from './helper.ts'
 
-t.test('README: "Your first table and route" works as it stands', async (t) => {
+// Who has followed it has the table already.
+const skip = readdirSync(path.join(ROOT, 'migrations')).length > 1 && 'the project has tables of its own'
+
+t.test('README: "Your first table and route" works as it stands', { skip }, async (t) => {
   const readme = readFileSync(path.join(ROOT, 'README.md'), 'utf8')
   const section = readme.split('\n## ').find((part) => part.startsWith('Your first table and route')) as string
   const [migration, route, register, spec] = [...section.matchAll(/```ts\n(.*?)```/gs)].map(
@@ -15,7 +18,7 @@ t.test('README: "Your first table and route" works as it stands', async (t) => {
   const [importLine, , registerLine] = register?.split('\n') ?? []
 
   const directory = await copyProject(t, {
-    'migrations/20270101000000_create_notes.ts': migration as string,
+    'migrations/99990101000000_create_notes.ts': migration as string,
     'src/routes/notes.ts': route as string,
     'test/routes/notes.test.ts': spec as string,
   })

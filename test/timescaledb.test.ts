@@ -63,7 +63,7 @@ t.test(
   async (t) => {
     const readme = readFileSync(path.join(ROOT, 'README.md'), 'utf8')
     const [, migration] = /## Time series.*?```ts\n(.*?)```/s.exec(readme) as unknown as [string, string]
-    const directory = await copyProject(t, { 'migrations/20270101000000_readings.ts': migration })
+    const directory = await copyProject(t, { 'migrations/99990101000000_readings.ts': migration })
     const url = await database(t)
     const db = new Kysely<never>({ dialect: migrationDialect(await configure(t, { DATABASE_URL: url })) })
     t.teardown(() => db.destroy())

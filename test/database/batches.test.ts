@@ -20,9 +20,9 @@ const INDEXES = "select indisvalid as valid from pg_index where indexrelid = to_
 const APPLIED = 'select substr(name, 16) as name from kysely_migration order by kysely_migration.name offset 1'
 
 const FILES = {
-  '20270101000000_before.ts': migration('create table before ()'),
-  '20270102000000_index.ts': CONCURRENTLY,
-  '20270103000000_after.ts': migration('create table if not exists after ()'),
+  '99990101000000_before.ts': migration('create table before ()'),
+  '99990102000000_index.ts': CONCURRENTLY,
+  '99990103000000_after.ts': migration('create table if not exists after ()'),
 }
 
 /** A migrated database, and more migrations than it has: one that opts out of the transaction, between two. */
@@ -71,7 +71,7 @@ t.test('boot: one that fails is named, with the INVALID index that it left, and 
   const failure = /INVALID, left by a try that was cut short: tenants_name\. DROP INDEX CONCURRENTLY/
   for (const run of [1, 2]) {
     await t.rejects(boot(t, folder, { DATABASE_URL }), {
-      message: '20270102000000_index failed and was not rolled back',
+      message: '99990102000000_index failed and was not rolled back',
       cause: { message: failure },
     })
     t.same(await query(DATABASE_URL, INDEXES), [{ valid: false }], `run ${run}`)
@@ -85,10 +85,10 @@ t.test('boot: one that fails is named, with the INVALID index that it left, and 
 
 t.test('one that opts out and leaves no index behind says what failed', async (t) => {
   const folder = migrationsFolder(t, {
-    '20270101000000_vacuum.ts': `${migration('vacuum nothing')}\nexport const transaction = false`,
+    '99990101000000_vacuum.ts': `${migration('vacuum nothing')}\nexport const transaction = false`,
   })
   await t.rejects(boot(t, folder, { DATABASE_URL: await database(t) }), {
-    message: '20270101000000_vacuum failed and was not rolled back',
+    message: '99990101000000_vacuum failed and was not rolled back',
     cause: { message: 'relation "nothing" does not exist' },
   })
 })
@@ -103,21 +103,21 @@ t.test('list, up, latest, to a name, down, and all the way back', async (t) => {
     if (error) throw error
     return results.map(({ direction, migrationName }) => `${direction} ${migrationName.slice(15)}`)
   }
-  await query(DATABASE_URL, "insert into kysely_migration values ('20261231000000_newer', '2026-12-31T00:00:00.000Z')")
+  await query(DATABASE_URL, "insert into kysely_migration values ('99981231000000_newer', '2026-12-31T00:00:00.000Z')")
   t.match(await migrator.getMigrations(), [
     { name: '20261101000000_base_structure', executedAt: Date },
     ...Object.keys(FILES).map((file) => ({ name: file.slice(0, -3), executedAt: undefined })),
-    { name: '20261231000000_newer (unknown: no such file)', executedAt: Date },
+    { name: '99981231000000_newer (unknown: no such file)', executedAt: Date },
   ])
   await t.rejects(names(migrator.migrateDown()), /corrupted migrations/, 'what has no file here cannot be undone')
-  await query(DATABASE_URL, "delete from kysely_migration where name = '20261231000000_newer'")
+  await query(DATABASE_URL, "delete from kysely_migration where name = '99981231000000_newer'")
   t.same(await names(migrator.migrateUp()), ['Up before'])
   t.same(await names(migrator.migrateToLatest()), ['Up index', 'Up after'])
   t.same(await names(migrator.migrateDown()), ['Down after'])
-  t.same(await names(migrator.migrateTo('20270103000000_after')), ['Up after'])
-  t.same(await names(migrator.migrateTo('20270101000000_before')), ['Down after', 'Down index'])
-  await t.rejects(names(migrator.migrateTo('20270104000000_other')), {
-    message: 'There is no migration 20270104000000_other',
+  t.same(await names(migrator.migrateTo('99990103000000_after')), ['Up after'])
+  t.same(await names(migrator.migrateTo('99990101000000_before')), ['Down after', 'Down index'])
+  await t.rejects(names(migrator.migrateTo('99990104000000_other')), {
+    message: 'There is no migration 99990104000000_other',
   })
   t.same(await names(migrator.migrateTo(NO_MIGRATIONS)), ['Down before', 'Down base_structure'])
   t.same(await query(DATABASE_URL, 'select name from kysely_migration'), [])
@@ -143,18 +143,18 @@ t.test('an index that is built while older transactions run is waited for, howev
 })
 
 t.test('what a locked table kept out is tried again, a bounded number of times', async (t) => {
-  const files = { '20270101000000_alter.ts': migration('alter table tenants add column x int') }
+  const files = { '99990101000000_alter.ts': migration('alter table tenants add column x int') }
   const { directory, DATABASE_URL } = await project(t, files)
   const holder = new pg.Client(DATABASE_URL)
   await holder.connect()
   t.teardown(() => holder.end())
   await holder.query('begin; lock table tenants')
   const given = await kysely(directory, DATABASE_URL, 'migrate:latest')
-  t.equal(given.match(/a table is locked: 20270101000000_alter rolled back, trying again/g)?.length, 4)
+  t.equal(given.match(/a table is locked: 99990101000000_alter rolled back, trying again/g)?.length, 4)
   t.match(given, /A table stayed locked, 5 times/)
   const folder = migrationsFolder(t, files)
   await t.rejects(boot(t, folder, { DATABASE_URL, MIGRATION_LOCK_TIMEOUT_MS: '50' }), {
-    message: '20270101000000_alter failed and was rolled back',
+    message: '99990101000000_alter failed and was rolled back',
     cause: { message: 'A table stayed locked, 5 times' },
   })
   await holder.query('rollback')
@@ -183,9 +183,9 @@ t.test('the CLI says that it waits for the lock of another process', async (t) =
 
 t.test('migrate:list shows applied, pending and unknown ones', async (t) => {
   const { directory, DATABASE_URL } = await project(t)
-  await query(DATABASE_URL, "insert into kysely_migration values ('20261231000000_newer', '2026-12-31T00:00:00.000Z')")
+  await query(DATABASE_URL, "insert into kysely_migration values ('99981231000000_newer', '2026-12-31T00:00:00.000Z')")
   const list = await kysely(directory, DATABASE_URL, 'migrate:list')
   t.match(list, /✓.* 20261101000000_base_structure/)
-  t.match(list, /\[ \] 20270101000000_before/)
-  t.match(list, /✓.* 20261231000000_newer \(unknown: no such file\)/)
+  t.match(list, /\[ \] 99990101000000_before/)
+  t.match(list, /✓.* 99981231000000_newer \(unknown: no such file\)/)
 })

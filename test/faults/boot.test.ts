@@ -12,7 +12,7 @@ import { ask, PROBE_LIMIT_MS, Prober, QUICK, TcpProxy } from './tools.ts'
 t.jobs = 3
 
 const SLOW_MIGRATION = {
-  'migrations/20270101000000_slow.ts': `
+  'migrations/99990101000000_slow.ts': `
     import { sql } from 'kysely'
     export const up = async (db) => {
       await sql\`create table slow ()\`.execute(db)
@@ -167,7 +167,7 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
       ),
       [],
     )
-    const next = await copyProject(t, { 'migrations/20270101000000_slow.ts': 'export const up = async () => {}' })
+    const next = await copyProject(t, { 'migrations/99990101000000_slow.ts': 'export const up = async () => {}' })
     await new Service(t, { DATABASE_URL }, next).logged('ready')
   })
 }

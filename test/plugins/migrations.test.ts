@@ -2,16 +2,26 @@ import { Kysely } from 'kysely'
 import t from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { createMigrator, migrationDialect, migrationState } from '../../src/database/migrator.ts'
-import { configure, copyProject, database, migrationsFolder, query, Service, unstarted, until } from '../helper.ts'
+import {
+  configure,
+  copyProject,
+  database,
+  MIGRATIONS,
+  migrationsFolder,
+  query,
+  Service,
+  unstarted,
+  until,
+} from '../helper.ts'
 
-const OBSOLETE = "insert into kysely_migration values ('20261231000000_of_a_newer_image', '2026-12-31T00:00:00.000Z')"
+const OBSOLETE = "insert into kysely_migration values ('99981231000000_of_a_newer_image', '2026-12-31T00:00:00.000Z')"
 
 t.test('boot applies what is pending, and logs each with its duration', async (t) => {
   const app = await unstarted(t, { DATABASE_URL: await database(t, { empty: true }) })
   await app.lifecycle.start()
   t.match(
     app.logs.filter(({ msg }) => msg === 'migrated'),
-    [{ migration: '20261101000000_base_structure', durationMs: Number }],
+    MIGRATIONS.map((migration) => ({ migration, durationMs: Number })),
   )
 })
 
@@ -22,9 +32,9 @@ t.test('a database ahead of the code: a warning with the names, and ready', asyn
   await app.lifecycle.start()
   t.match(
     app.logs.find(({ msg }) => msg === 'the database is ahead of this code'),
-    { level: 40, unknown: ['20261231000000_of_a_newer_image'] },
+    { level: 40, unknown: ['99981231000000_of_a_newer_image'] },
   )
-  t.match((await app.inject('/health/db')).json(), { migrations: { applied: 2, unknown: 1 } })
+  t.match((await app.inject('/health/db')).json(), { migrations: { applied: MIGRATIONS.length + 1, unknown: 1 } })
 })
 
 t.test('MIGRATIONS=check: pending or unknown ones are an error, and nothing is applied', async (t) => {
@@ -32,14 +42,14 @@ t.test('MIGRATIONS=check: pending or unknown ones are an error, and nothing is a
   const pending = await unstarted(t, { DATABASE_URL, MIGRATIONS: 'check' })
   await t.rejects(pending.lifecycle.start(), {
     code: 'MIGRATION_FAILED',
-    message: 'pending: 20261101000000_base_structure; unknown: none',
+    message: `pending: ${MIGRATIONS.join(', ')}; unknown: none`,
   })
   t.same(await query(DATABASE_URL, "select 1 from pg_tables where schemaname = 'public'"), [])
 
   const ahead = await database(t)
   await query(ahead, OBSOLETE)
   const unknown = await unstarted(t, { DATABASE_URL: ahead, MIGRATIONS: 'check' })
-  await t.rejects(unknown.lifecycle.start(), /unknown: 20261231000000_of_a_newer_image/)
+  await t.rejects(unknown.lifecycle.start(), /unknown: 99981231000000_of_a_newer_image/)
 
   const current = await unstarted(t, { MIGRATIONS: 'check' })
   await current.lifecycle.start()
@@ -48,9 +58,9 @@ t.test('MIGRATIONS=check: pending or unknown ones are an error, and nothing is a
 
 t.test('a migration that fails: named, rolled back with its batch, exit 1', async (t) => {
   const directory = await copyProject(t, {
-    'migrations/20270101000000_first.ts':
+    'migrations/99990101000000_first.ts':
       "import { sql } from 'kysely'\nexport const up = (db) => sql`create table first ()`.execute(db)\n",
-    'migrations/20270102000000_second.ts':
+    'migrations/99990102000000_second.ts':
       "import { sql } from 'kysely'\nexport const up = (db) => sql`create table first ()`.execute(db)\n",
   })
   const DATABASE_URL = await database(t)
@@ -59,7 +69,7 @@ t.test('a migration that fails: named, rolled back with its batch, exit 1', asyn
   t.match(service.fatal, {
     level: 60,
     msg: 'cannot start',
-    err: { message: '20270102000000_second failed and was rolled back', cause: { code: '42P07' } },
+    err: { message: '99990102000000_second failed and was rolled back', cause: { code: '42P07' } },
   })
   t.same(await query(DATABASE_URL, "select 1 from pg_tables where tablename = 'first'"), [])
 })
@@ -72,18 +82,18 @@ t.test('what keeps the migrations from being run is said, and nothing of them is
   const name = 'is not named <UTC timestamp>_<what_it_does>.ts'
   const cases: [file: string, content: string, message: string][] = [
     [
-      '20270101000000_misspelt.ts',
+      '99990101000000_misspelt.ts',
       'export const pu = 1',
-      'migrations/20270101000000_misspelt.ts exports no function named up',
+      'migrations/99990101000000_misspelt.ts exports no function named up',
     ],
-    ['20270101000000_broken.ts', 'this is none', 'migrations/20270101000000_broken.ts cannot be loaded'],
-    ['20270101000000_other.mts', '', `migrations/20270101000000_other.mts ${name}`],
+    ['99990101000000_broken.ts', 'this is none', 'migrations/99990101000000_broken.ts cannot be loaded'],
+    ['99990101000000_other.mts', '', `migrations/99990101000000_other.mts ${name}`],
     ['helper.ts', '', `migrations/helper.ts ${name}`],
     ['20200101000000_late.ts', 'export const up = async () => {}', 'no migration was run'],
-    ['20270101000000_wrong.ts', running('create table tenants ()'), '20270101000000_wrong failed and was rolled back'],
+    ['99990101000000_wrong.ts', running('create table tenants ()'), '99990101000000_wrong failed and was rolled back'],
     // A right that it lacks is its failure, not that of the connection.
-    ['20270101000000_right.ts', running("select pg_read_file('')"), '20270101000000_right failed and was rolled back'],
-    ['20270101000000_word.ts', running('select timeout'), '20270101000000_word failed and was rolled back'],
+    ['99990101000000_right.ts', running("select pg_read_file('')"), '99990101000000_right failed and was rolled back'],
+    ['99990101000000_word.ts', running('select timeout'), '99990101000000_word failed and was rolled back'],
   ]
   for (const [file, content, message] of cases) {
     const app = await unstarted(t, {}, { folder: migrationsFolder(t, { [file]: content }) })
@@ -114,18 +124,18 @@ t.test('a migration without down is an error on the way down', async (t) => {
   const config = await configure(t, { DATABASE_URL })
   const db = new Kysely<never>({ dialect: migrationDialect(config) })
   t.teardown(() => db.destroy())
-  const up = migrationsFolder(t, { '20270101000000_one_way.ts': 'export const up = async () => {}' })
+  const up = migrationsFolder(t, { '99990101000000_one_way.ts': 'export const up = async () => {}' })
   const migrator = createMigrator(db, {}, undefined, up)
   t.equal((await migrator.migrateToLatest()).error, undefined)
-  t.match((await migrator.migrateDown()).error, /20270101000000_one_way\.ts exports no function named down/)
-  t.match(await migrationState(db, up), { pending: [], applied: { length: 2 } })
+  t.match((await migrator.migrateDown()).error, /99990101000000_one_way\.ts exports no function named down/)
+  t.match(await migrationState(db, up), { pending: [], applied: { length: MIGRATIONS.length + 1 } })
 })
 
 t.test('a table that is locked is waited for, without holding it up, and tried again', async (t) => {
   const app = await unstarted(
     t,
     { MIGRATION_LOCK_TIMEOUT_MS: '100' },
-    { folder: migrationsFolder(t, { '20270101000000_alter.ts': running('alter table tenants add column x int') }) },
+    { folder: migrationsFolder(t, { '99990101000000_alter.ts': running('alter table tenants add column x int') }) },
   )
   const holder = await app.pg.connect()
   await holder.query('begin; select from tenants')
@@ -145,7 +155,7 @@ t.test('another replica migrates: readiness says so, and its lock is waited for'
   const app = await unstarted(
     t,
     {},
-    { folder: migrationsFolder(t, { '20270101000000_new.ts': running('create table new ()') }) },
+    { folder: migrationsFolder(t, { '99990101000000_new.ts': running('create table new ()') }) },
   )
   const holder = await app.pg.connect()
   await holder.query('select pg_advisory_lock(3853314791062309107)')
@@ -170,7 +180,7 @@ export const up = async (db) => {
   await sql\`select pg_sleep(60)\`.execute(db)
 }
 `
-  const app = await unstarted(t, {}, { folder: migrationsFolder(t, { '20270101000000_once.ts': once }) })
+  const app = await unstarted(t, {}, { folder: migrationsFolder(t, { '99990101000000_once.ts': once }) })
   const started = app.lifecycle.start()
   await until(
     async () =>
