@@ -16,7 +16,6 @@ const choice = <T extends string>(fallback: T, values: T[], description: string)
   Type.Enum(values, { type: 'string', default: fallback, description })
 
 const POSTGRES_URL = { pattern: '^postgres(ql)?://' }
-const REDIS_URL = { pattern: '^rediss?://' }
 /** What `READINESS_REQUIRES` can name. */
 const BACKENDS = ['database', 'redis']
 const HOSTS = { pattern: '^[^\\s,]+(,[^\\s,]+)*$' }
@@ -64,7 +63,7 @@ export const schema = Type.Object({
   REDIS_URL: Type.String({
     default: 'redis://127.0.0.1:6379',
     description: 'redis://user:password@host:6379/0, rediss:// for TLS',
-    ...REDIS_URL,
+    pattern: '^rediss?://',
   }),
   REDIS_URL_FILE: text('file that holds REDIS_URL, read again for each new connection'),
   REDIS_SENTINELS: text(
