@@ -120,7 +120,7 @@ t.test('probes share an answer for as long as it is true', async (t) => {
 
 t.test('MIGRATIONS=off asks nothing of the schema, and says nothing of it', async (t) => {
   const app = await build(t, { MIGRATIONS: 'off', DATABASE_URL: await database(t, { empty: true }) })
-  t.same((await app.inject('/health/ready')).json().checks, CHECKS)
+  t.notOk('migrations' in (await app.inject('/health/ready')).json().checks)
   t.match((await app.inject('/health/db')).json().migrations, { applied: 0, pending: 1, last: null })
 })
 
