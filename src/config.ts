@@ -16,6 +16,8 @@ const choice = <T extends string>(fallback: T, values: T[], description: string)
   Type.Enum(values, { type: 'string', default: fallback, description })
 
 const POSTGRES_URL = { pattern: '^postgres(ql)?://' }
+/** What `READINESS_REQUIRES` can name. */
+const BACKENDS = ['database', 'redis']
 const HOSTS = { pattern: '^[^\\s,]+(,[^\\s,]+)*$' }
 
 /** Every setting of the service. The type, `.env.example` and the README's table are derived from it. */
@@ -89,7 +91,7 @@ export const schema = Type.Object({
     type: 'string',
     separator: ',',
     default: 'database',
-    description: 'checks that readiness needs, of: database,redis; empty: none',
+    description: `checks that readiness needs, of: ${BACKENDS}; empty: none`,
   }),
 
   API_DOCS: Type.Boolean({
@@ -165,15 +167,7 @@ export function addressProblems(data: NodeJS.ProcessEnv): string[] {
     const problem = data[name] && databaseUrlProblem(data[name])
     if (problem) problems.push(`${name} ${problem}`)
   }
-  const redis = data['REDIS_URL']
-  if (redis !== undefined && !isRedisUrl(redis)) problems.push('REDIS_URL is not a URL of a Redis')
-  for (const name of ['REDIS_SENTINELS', 'REDIS_CLUSTER_NODES'] as const) {
-    const hosts = data[name]?.split(',') ?? []
-    if (!hosts.every(isHost)) problems.push(`${name} is not a list of host:port`)
-  }
-  if (data['REDIS_CLUSTER_NODES'] !== undefined && /^[^/]*\/\/[^/]*\/0*[1-9]/.test(redis ?? '')) {
-    problems.push('REDIS_URL names a database, of which a Redis Cluster has none')
-  }
+  problems.push(...redisProblems(data))
   return problems
 }
 
@@ -202,6 +196,28 @@ function hostUrlProblem(url: string): string | undefined {
   }
 }
 
+function redisProblems(data: NodeJS.ProcessEnv): string[] {
+  const { REDIS_URL: url, REDIS_SENTINELS: sentinels, REDIS_SENTINEL_NAME: name, REDIS_CLUSTER_NODES: nodes } = data
+  const problems: string[] = []
+  if (url !== undefined && !isRedisUrl(url)) problems.push('REDIS_URL is not a URL of a Redis')
+  if (!areHosts(sentinels)) problems.push('REDIS_SENTINELS is not a list of host:port')
+  if ((sentinels === undefined) !== (name === undefined)) {
+    problems.push('REDIS_SENTINELS and REDIS_SENTINEL_NAME go together')
+  }
+  if (!areHosts(nodes)) problems.push('REDIS_CLUSTER_NODES is not a list of host:port')
+  if (nodes !== undefined && sentinels !== undefined) {
+    problems.push('REDIS_SENTINELS and REDIS_CLUSTER_NODES are both set')
+  }
+  if (nodes !== undefined && /^[^/]*\/\/[^/]*\/0*[1-9]/.test(url ?? '')) {
+    problems.push('REDIS_URL names a database, of which a Redis Cluster has none')
+  }
+  return problems
+}
+
+function areHosts(list: string | undefined): boolean {
+  return list === undefined || list.split(',').every(isHost)
+}
+
 function isHost(host: string): boolean {
   return host !== '' && URL.parse(`redis://${host}`)?.host === host
 }
@@ -228,14 +244,8 @@ export function contradictions(config: Config): string[] {
   ) {
     problems.push('DATABASE_QUERY_TIMEOUT_MS is not over DATABASE_STATEMENT_TIMEOUT_MS')
   }
-  if (config.REDIS_SENTINELS !== undefined && config.REDIS_CLUSTER_NODES !== undefined) {
-    problems.push('REDIS_SENTINELS and REDIS_CLUSTER_NODES are both set')
-  }
-  if ((config.REDIS_SENTINELS === undefined) !== (config.REDIS_SENTINEL_NAME === undefined)) {
-    problems.push('REDIS_SENTINELS and REDIS_SENTINEL_NAME go together')
-  }
-  if (config.READINESS_REQUIRES.some((name) => name !== 'database' && name !== 'redis')) {
-    problems.push('READINESS_REQUIRES must be a list of: database,redis')
+  if (!config.READINESS_REQUIRES.every((name) => BACKENDS.includes(name))) {
+    problems.push(`READINESS_REQUIRES must be a list of: ${BACKENDS}`)
   }
   return problems
 }

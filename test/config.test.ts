@@ -79,10 +79,14 @@ const contradictions: [NodeJS.ProcessEnv, string][] = [
   [{ DATABASE_URL: 'postgres://user:hunter2@one:5432,two:port/db' }, 'DATABASE_URL cannot be used (ERR_INVALID_URL)'],
   [{ POSTGRES_HOST: 'one,' }, 'POSTGRES_HOST must match pattern "^[^\\s,]+(,[^\\s,]+)*$"'],
   [{ DATABASE_URL: 'postgres://' }, 'DATABASE_URL names no host'],
+  [{ DATABASE_URL: `${DATABASE_URL}?sslmode=no%2Dverify` }, 'DATABASE_URL asks for TLS that verifies nothing'],
+  [
+    { DATABASE_URL, DATABASE_MIGRATION_URL_FILE: '/does/not/exist' },
+    'DATABASE_MIGRATION_URL_FILE cannot be read (ENOENT)',
+  ],
   [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2@host:port' }, 'REDIS_URL is not a URL of a Redis'],
   [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2%zz@host' }, 'REDIS_URL is not a URL of a Redis'],
   [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2@host/name' }, 'REDIS_URL is not a URL of a Redis'],
-  [{ DATABASE_URL: `${DATABASE_URL}?sslmode=no%2Dverify` }, 'DATABASE_URL asks for TLS that verifies nothing'],
   [{ DATABASE_URL, REDIS_SENTINELS: 'one,two' }, 'REDIS_SENTINELS and REDIS_SENTINEL_NAME go together'],
   [{ DATABASE_URL, REDIS_SENTINEL_NAME: 'main' }, 'REDIS_SENTINELS and REDIS_SENTINEL_NAME go together'],
   [
@@ -99,7 +103,6 @@ const contradictions: [NodeJS.ProcessEnv, string][] = [
     { DATABASE_URL, REDIS_CLUSTER_NODES: 'one', REDIS_URL: 'redis://:hunter2@host/1' },
     'REDIS_URL names a database, of which a Redis Cluster has none',
   ],
-  [{ DATABASE_URL, REDIS_URL_FILE: '/does/not/exist' }, 'REDIS_URL_FILE cannot be read (ENOENT)'],
 ]
 for (const [variables, problem] of contradictions) {
   t.test(`a contradiction is an error: ${problem}`, async (t) => {

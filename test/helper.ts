@@ -16,9 +16,6 @@ import { requestOptions } from '../src/plugins/requests.ts'
 
 export const ROOT = path.join(import.meta.dirname, '..')
 
-/** Settings that make the tests fast and say nothing of the machine. */
-const ENV = { NODE_ENV: 'test', PORT: '0', HEALTH_CACHE_MS: '0', HEALTH_DETAILS: 'true' }
-
 export interface LogLine {
   level: number
   msg: string
@@ -33,6 +30,15 @@ function required(name: string): string {
 
 /** The shared servers' own addresses. */
 export const backends = { database: required('TEST_DATABASE_URL'), redis: required('TEST_REDIS_URL') }
+
+/** Settings that make the tests fast and say nothing of the machine. */
+const ENV = {
+  NODE_ENV: 'test',
+  PORT: '0',
+  HEALTH_CACHE_MS: '0',
+  HEALTH_DETAILS: 'true',
+  REDIS_URL: backends.redis,
+}
 
 /** Runs SQL on a connection of its own. */
 export async function query<T extends pg.QueryResultRow>(url: string, sql: string): Promise<T[]> {
@@ -120,7 +126,6 @@ export async function unstarted(
       ...ENV,
       LOG_LEVEL: 'debug',
       DATABASE_URL: variables['DATABASE_URL'] ?? (await database(t)),
-      REDIS_URL: backends.redis,
       ...variables,
     },
   })
@@ -146,7 +151,6 @@ export class Service {
         PATH: process.env['PATH'],
         NODE_V8_COVERAGE: process.env['NODE_V8_COVERAGE'],
         ...ENV,
-        REDIS_URL: backends.redis,
         ...env,
       },
       stdio: ['ignore', 'pipe', 'pipe'],

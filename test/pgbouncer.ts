@@ -6,6 +6,7 @@ import type { Test } from 'tap'
 import { openHome } from '../dev/home.ts'
 import { unprivileged } from '../dev/postgres-binaries.ts'
 import { type Server, startServer } from '../dev/server.ts'
+import { database } from './helper.ts'
 
 /** What a test that needs PgBouncer passes to tap: where it is missing, the test says so and is skipped. */
 export const needsPgbouncer = { skip: installed() ? false : 'pgbouncer is not installed' }
@@ -19,8 +20,8 @@ function installed(): boolean {
   }
 }
 
-/** Starts PgBouncer in transaction mode, with `poolSize` connections to the server that `target` leads to. */
-export async function startPgbouncer(t: Test, target: string, poolSize = 2): Promise<Server> {
+/** Starts PgBouncer in transaction mode, with two connections to the server that `target` leads to. */
+async function startPgbouncer(t: Test, target: string): Promise<Server> {
   const { hostname, port, username, password } = new URL(target)
   const home = await openHome('footing-pgbouncer-')
   const file = path.join(home.folder, 'pgbouncer.ini')
@@ -39,7 +40,7 @@ unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = ${users}
 pool_mode = transaction
-default_pool_size = ${poolSize}
+default_pool_size = 2
 `,
       )
       for (const readable of [file, users]) chmodSync(readable, 0o644)
@@ -57,4 +58,11 @@ default_pool_size = ${poolSize}
   })
   t.teardown(() => pgbouncer.close())
   return pgbouncer
+}
+
+/** A database of the test's own, reached over PgBouncer for the service and beside it for migrations. */
+export async function pooled(t: Test, { empty = false } = {}) {
+  const direct = await database(t, { empty })
+  const pgbouncer = await startPgbouncer(t, direct)
+  return { DATABASE_URL: pgbouncer.url, DATABASE_MIGRATION_URL: direct, DATABASE_STATEMENT_TIMEOUT_MS: '0' }
 }

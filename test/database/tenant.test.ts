@@ -4,7 +4,8 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { type TenantColumns, tenantColumns } from '../../src/database/columns.ts'
 import { setTenant, withTenant } from '../../src/database/tenant.ts'
-import { database } from '../helper.ts'
+import { build, database } from '../helper.ts'
+import { needsPgbouncer, pooled } from '../pgbouncer.ts'
 
 interface Tables {
   notes: TenantColumns & { text: string }
@@ -126,4 +127,28 @@ t.test('64 tenants at once over 8 connections, in random order, each see their o
       }),
   )
   t.equal(visits.filter((right) => right).length, 1024)
+})
+
+t.test('64 tenants at once over two server connections see their own rows alone', needsPgbouncer, async (t) => {
+  const app = await build(t, { ...(await pooled(t)), DATABASE_POOL_MAX: '8', DATABASE_CONNECT_TIMEOUT_MS: '60000' })
+  const db = app.db as unknown as Kysely<{ notes: TenantColumns & { text: string } }>
+  await db.schema.createTable('notes').$call(tenantColumns).addColumn('text', 'text').execute()
+  await sql`call isolate_tenants('notes')`.execute(db)
+  const ids = Array.from({ length: 64 }, () => randomUUID())
+  for (const id of ids) {
+    await sql`insert into tenants (id, slug, name) values (${id}, ${id}, 'A tenant')`.execute(db)
+    await withTenant(db, id, (trx) => trx.insertInto('notes').values({ tenant_id: id, text: id }).execute())
+  }
+  const visits = await Promise.all(
+    Array.from({ length: 8 }, () => ids)
+      .flat()
+      .sort(() => Math.random() - 0.5)
+      .map(async (id) => {
+        const query = db.selectFrom('notes').select('text')
+        if (Math.random() < 0.3) return (await query.execute()).length === 0
+        const seen = await withTenant(db, id, (trx) => trx.selectFrom('notes').select('text').execute())
+        return seen.length === 1 && seen[0]?.text === id
+      }),
+  )
+  t.equal(visits.filter((right) => right).length, 512)
 })

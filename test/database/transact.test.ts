@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { transact, UnknownOutcomeError } from '../../src/database/transact.ts'
 import { build, database, query, until } from '../helper.ts'
+import { needsPgbouncer, pooled } from '../pgbouncer.ts'
 
 interface Tables {
   accounts: { id: number; balance: number }
@@ -291,5 +292,24 @@ t.test(
       'every balance is what its transfers say',
     )
     t.same(await query(url, 'select sum(balance)::int from accounts'), [{ sum: 10_000 }])
+  },
+)
+
+t.test(
+  'a transaction whose server connection is terminated is tried again over PgBouncer',
+  needsPgbouncer,
+  async (t) => {
+    const variables = await pooled(t)
+    const app = await build(t, variables)
+    let runs = 0
+    await transact(app.db, async (trx) => {
+      const { rows } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(trx)
+      await trx.insertInto('tenants').values({ slug: 'a', name: 'A' }).execute()
+      if (++runs > 1) return
+      await query(variables.DATABASE_MIGRATION_URL, `select pg_terminate_backend(${rows[0]?.pid}, 5000)`)
+      await sql`select 1`.execute(trx)
+    })
+    t.equal(runs, 2)
+    t.same(await query(variables.DATABASE_MIGRATION_URL, 'select slug from tenants'), [{ slug: 'a' }])
   },
 )

@@ -4,7 +4,6 @@ import { once } from 'node:events'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { startRedis } from '../../dev/redis.ts'
 import { copyProject, database, query, ROOT, Service, until } from '../helper.ts'
 import { ask, PROBE_LIMIT_MS, Prober, QUICK, TcpProxy } from './tools.ts'
 
@@ -101,20 +100,6 @@ t.test('the name server does not answer', { skip }, async (t) => {
     t.equal(answer.status, path === '/health/live' ? 200 : 503)
     t.ok(answer.ms < PROBE_LIMIT_MS, `${path} in under a second: ${Math.round(answer.ms)} ms`)
   }
-})
-
-t.test('Redis hangs, and boot does not wait', async (t) => {
-  const redis = await startRedis()
-  t.teardown(() => redis.close())
-  redis.pause()
-  const service = new Service(t, { ...QUICK, DATABASE_URL: await database(t), REDIS_URL: redis.url })
-  const url = await service.url()
-  await service.logged('ready')
-  t.equal((await ask(`${url}/health/ready`)).status, 200)
-  const health = new Prober(t, `${url}/health`)
-  t.match((await health.next(503)).body, { status: 'degraded' })
-  redis.resume()
-  await health.next(200)
 })
 
 t.test('eight replicas boot at once on an empty database: each migration is applied once', async (t) => {

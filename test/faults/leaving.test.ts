@@ -3,7 +3,6 @@ import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { startRedis } from '../../dev/redis.ts'
 import { backends, database, query, Service, until } from '../helper.ts'
 import { Client } from './client.ts'
 import { ask, QUICK, ROUTES } from './tools.ts'
@@ -69,18 +68,12 @@ t.test('a process that was never ready leaves without the delay', async (t) => {
 })
 
 for (const awaited of [false, true]) {
-  t.test(`SIGTERM while both backends hang, a request ${awaited ? 'waits' : 'does not wait'} for them`, async (t) => {
+  t.test(`SIGTERM while PostgreSQL hangs, a request ${awaited ? 'waits' : 'does not wait'} for it`, async (t) => {
     const postgres = await startPostgres()
-    const redis = await startRedis()
-    t.teardown(() => Promise.all([postgres.close(), redis.close()]))
-    const { service, url } = await start(t, {
-      DATABASE_URL: postgres.url,
-      REDIS_URL: redis.url,
-      SHUTDOWN_TIMEOUT_MS: '2000',
-    })
+    t.teardown(() => postgres.close())
+    const { service, url } = await start(t, { DATABASE_URL: postgres.url, SHUTDOWN_TIMEOUT_MS: '2000' })
     await ask(`${url}/query`)
     postgres.pause()
-    redis.pause()
     if (awaited) {
       ask(`${url}/query`)
       await until(
@@ -92,17 +85,6 @@ for (const awaited of [false, true]) {
     t.equal(await service.exited, awaited ? 1 : 0)
   })
 }
-
-t.test('SIGTERM while Redis hangs, or is stopped: exit 0', async (t) => {
-  for (const fault of ['pause', 'stop'] as const) {
-    const redis = await startRedis()
-    t.teardown(() => redis.close())
-    const { service } = await start(t, { REDIS_URL: redis.url })
-    await redis[fault]()
-    service.child.kill('SIGTERM')
-    t.equal(await service.exited, 0, fault)
-  }
-})
 
 t.test('SIGTERM while PostgreSQL is stopped: exit 0', async (t) => {
   const postgres = await startPostgres()

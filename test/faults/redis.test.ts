@@ -1,13 +1,15 @@
 import t, { type Test } from 'tap'
+import { startPostgres } from '../../dev/postgres.ts'
 import { startRedis } from '../../dev/redis.ts'
 import { database, Service } from '../helper.ts'
 import { ask, PROBE_LIMIT_MS, Prober, QUICK, ROUTES, TcpProxy } from './tools.ts'
 
-async function setUp(t: Test) {
+async function setUp(t: Test, databaseUrl?: string) {
   const redis = await startRedis()
   t.teardown(() => redis.close())
   const proxy = await TcpProxy.start(t, redis.url)
-  const service = new Service(t, { ...QUICK, ...ROUTES, DATABASE_URL: await database(t), REDIS_URL: proxy.url })
+  const DATABASE_URL = databaseUrl ?? (await database(t))
+  const service = new Service(t, { ...QUICK, ...ROUTES, DATABASE_URL, REDIS_URL: proxy.url })
   const url = await service.url()
   await service.logged('ready')
   const health = new Prober(t, `${url}/health`)
@@ -47,3 +49,37 @@ for (const [name, fault] of Object.entries(faults)) {
     t.equal((await ask(`${all.url}/pool`)).body['listeners'], all.listeners, 'no listener leaked')
   })
 }
+
+t.test('Redis hangs, and boot does not wait', async (t) => {
+  const redis = await startRedis()
+  t.teardown(() => redis.close())
+  redis.pause()
+  const service = new Service(t, { ...QUICK, DATABASE_URL: await database(t), REDIS_URL: redis.url })
+  const url = await service.url()
+  await service.logged('ready')
+  t.equal((await ask(`${url}/health/ready`)).status, 200)
+  const health = new Prober(t, `${url}/health`)
+  t.match((await health.next(503)).body, { status: 'degraded' })
+  redis.resume()
+  await health.next(200)
+})
+
+for (const fault of ['pause', 'stop'] as const) {
+  t.test(`SIGTERM while Redis ${fault === 'pause' ? 'hangs' : 'is stopped'}: exit 0`, async (t) => {
+    const { redis, service } = await setUp(t)
+    await redis[fault]()
+    service.child.kill('SIGTERM')
+    t.equal(await service.exited, 0)
+  })
+}
+
+t.test('SIGTERM while both backends hang: exit 0', async (t) => {
+  const postgres = await startPostgres()
+  t.teardown(() => postgres.close())
+  const { redis, service, url } = await setUp(t, postgres.url)
+  await ask(`${url}/query`)
+  postgres.pause()
+  redis.pause()
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 0)
+})

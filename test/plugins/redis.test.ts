@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { startRedis } from '../../dev/redis.ts'
-import { build, until } from '../helper.ts'
+import { build, database, Service, until } from '../helper.ts'
 
 t.test('boot does not wait for Redis, and a command fails at once without it', async (t) => {
   const redis = await startRedis()
@@ -23,16 +23,55 @@ t.test('a hung Redis costs a command its timeout, no more', async (t) => {
   redis.resume()
 })
 
-t.test('a wrong password is degraded, and in no log', async (t) => {
+async function redisStopped(t: Test, env: NodeJS.ProcessEnv = {}) {
+  const redis = await startRedis()
+  t.teardown(() => redis.close())
+  const app = await build(t, { REDIS_URL: redis.url, ...env })
+  t.equal((await app.inject('/health')).statusCode, 200)
+  const closed = new Promise((resolve) => app.redis.once('close', resolve))
+  await redis.stop()
+  await closed
+  return { app, redis }
+}
+
+t.test('Redis stopped: degraded, and ready; healthy when it is back', async (t) => {
+  const { app, redis } = await redisStopped(t)
+  const health = await app.inject('/health')
+  t.equal(health.statusCode, 503)
+  t.equal(health.headers['retry-after'], '1')
+  t.match(health.json(), {
+    status: 'degraded',
+    services: { database: { status: 'ok' }, redis: { status: 'error', latencyMs: null, reason: 'refused' } },
+  })
+  const ready = await app.inject('/health/ready')
+  t.equal(ready.statusCode, 200)
+  t.same(ready.json(), { status: 'ready', checks: { database: 'passed', migrations: 'passed', redis: 'failed' } })
+
+  const back = new Promise((resolve) => app.redis.once('ready', resolve))
+  await redis.start()
+  await back
+  t.equal((await app.inject('/health')).json().status, 'healthy')
+})
+
+t.test('READINESS_REQUIRES=database,redis: Redis stopped is not ready', async (t) => {
+  const { app } = await redisStopped(t, { READINESS_REQUIRES: 'database,redis' })
+  t.equal((await app.inject('/health/ready')).statusCode, 503)
+  t.equal((await app.inject('/health')).json().status, 'unhealthy')
+})
+
+t.test('a wrong password is degraded, and in no output', async (t) => {
   const redis = await startRedis({ password: 'right' })
   t.teardown(() => redis.close())
-  const url = new URL(redis.url)
-  url.password = 'hunter2'
-  const app = await build(t, { REDIS_URL: url.href })
-  const failed = new Promise((resolve) => app.redis.once('error', resolve))
-  await failed
-  t.match((await app.inject('/health')).json(), { status: 'degraded', services: { redis: { reason: 'auth' } } })
-  t.notMatch(JSON.stringify(app.logs), /hunter2/)
+  const { href: REDIS_URL } = Object.assign(new URL(redis.url), { password: 'hunter2' })
+  const service = new Service(t, { DATABASE_URL: await database(t), REDIS_URL, LOG_LEVEL: 'trace' })
+  const url = await service.url()
+  await service.logged('ready')
+  await service.logged('redis failed')
+  const health = await fetch(`${url}/health`)
+  t.match(await health.json(), { status: 'degraded', services: { redis: { reason: 'auth' } } })
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 0)
+  t.notMatch(service.output, /hunter2/)
 })
 
 t.test('a rotated password is used for the next connection', async (t) => {
