@@ -3,35 +3,14 @@
  * Each fault on servers of its own, a probe every 100 ms that waits five seconds at the most. Prints a table.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
 import { startPostgres } from '../dev/postgres.ts'
 import { startRedis } from '../dev/redis.ts'
-import type { Server } from '../dev/server.ts'
+import { OUTAGES } from './outages.ts'
 import { FOOTING, NAIVE, PEERS, Run, type Subject } from './subjects.ts'
 
 const PATIENCE_MS = 5_000
 const WATCH_MS = 6_000
 const INTERVAL_MS = 100
-
-interface Fault {
-  make(postgres: Server, redis: Server): unknown
-  mend(postgres: Server, redis: Server): unknown
-}
-
-const FAULTS: Record<string, Fault> = {
-  'PostgreSQL stopped': { make: (postgres) => postgres.stop(), mend: (postgres) => postgres.start() },
-  'PostgreSQL hangs': { make: (postgres) => postgres.pause(), mend: (postgres) => postgres.resume() },
-  'every backend terminated': { make: terminate, mend: () => {} },
-  'Redis stopped': { make: (_, redis) => redis.stop(), mend: (_, redis) => redis.start() },
-  'Redis hangs': { make: (_, redis) => redis.pause(), mend: (_, redis) => redis.resume() },
-}
-
-async function terminate({ url }: Server): Promise<void> {
-  const client = new pg.Client(url)
-  await client.connect()
-  await client.query('select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()')
-  await client.end()
-}
 
 /** The status of an answer; 0: nobody listens; undefined: none within the patience of the prober. */
 async function probe(url: string): Promise<number | undefined> {
@@ -63,7 +42,7 @@ async function watch(url: string, wanted: (status: number | undefined) => boolea
   return { seen, firstMs, slowestMs }
 }
 
-async function measure(subject: Subject, { make, mend }: Fault): Promise<string> {
+async function measure(subject: Subject, { make, mend }: (typeof OUTAGES)[string]): Promise<string> {
   await using stack = new AsyncDisposableStack()
   const postgres = await startPostgres()
   stack.defer(() => postgres.close())
@@ -91,10 +70,10 @@ const subjects = [FOOTING, NAIVE, ...PEERS]
 process.stdout.write(
   `| | ${subjects.map(({ name }) => name).join(' | ')} |\n|${' --- |'.repeat(subjects.length + 1)}\n`,
 )
-for (const [name, fault] of Object.entries(FAULTS)) {
+for (const [name, outage] of Object.entries(OUTAGES)) {
   const cells: string[] = []
   for (const subject of subjects) {
-    cells.push(await measure(subject, fault).catch((err: Error) => `not measured: ${err.message}`))
+    cells.push(await measure(subject, outage).catch((err: Error) => `not measured: ${err.message}`))
   }
   process.stdout.write(`| ${[name, ...cells].join(' | ')} |\n`)
 }

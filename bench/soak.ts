@@ -6,11 +6,11 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
 import { freePort } from '../dev/ports.ts'
 import { startPostgres } from '../dev/postgres.ts'
 import { startRedis } from '../dev/redis.ts'
 import { Client } from '../test/faults/client.ts'
+import { OUTAGES } from './outages.ts'
 
 const minutes = Number(process.argv[2] ?? 15)
 const FAULT_MS = 3_000
@@ -37,26 +37,12 @@ const died = once(service, 'exit').then(([code]) => {
 let ending = false
 
 const url = `http://127.0.0.1:${port}`
-const faults: Record<string, { route: string; make(): unknown; mend(): unknown }> = {
-  'PostgreSQL stopped': { route: '/health/ready', make: () => postgres.stop(), mend: () => postgres.start() },
-  'PostgreSQL hung (SIGSTOP)': { route: '/health/ready', make: () => postgres.pause(), mend: () => postgres.resume() },
-  'every backend terminated': { route: '/health/ready', make: terminate, mend: () => {} },
-  'Redis stopped': { route: '/health', make: () => redis.stop(), mend: () => redis.start() },
-  'Redis hung (SIGSTOP)': { route: '/health', make: () => redis.pause(), mend: () => redis.resume() },
-}
 
 interface Row {
   slowestMs: number
   seenMs: number
   recoveredMs: number
   times: number
-}
-
-async function terminate(): Promise<void> {
-  const client = new pg.Client(postgres.url)
-  await client.connect()
-  await client.query('select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()')
-  await client.end()
 }
 
 async function probe(route: string): Promise<{ status: number; ms: number }> {
@@ -102,14 +88,14 @@ async function soak(): Promise<void> {
   for (const client of clients) void client.run()
 
   const rows = Object.fromEntries(
-    Object.keys(faults).map((name): [string, Row] => [name, { slowestMs: 0, seenMs: 0, recoveredMs: 0, times: 0 }]),
+    Object.keys(OUTAGES).map((name): [string, Row] => [name, { slowestMs: 0, seenMs: 0, recoveredMs: 0, times: 0 }]),
   )
   const memory: number[] = []
   for (const until = performance.now() + minutes * 60_000; performance.now() < until; ) {
-    for (const [name, { route, make, mend }] of Object.entries(faults)) {
+    for (const [name, { route, make, mend }] of Object.entries(OUTAGES)) {
       const row = rows[name] as Row
-      const [, broken] = await Promise.all([make(), watch(route, 503, FAULT_MS)])
-      await mend()
+      const [, broken] = await Promise.all([make(postgres, redis), watch(route, 503, FAULT_MS)])
+      await mend(postgres, redis)
       const mended = await watch(route, 200, REST_MS)
       row.times++
       row.slowestMs = Math.max(row.slowestMs, broken.slowestMs, mended.slowestMs)

@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { backends, database, query, Service, until } from '../helper.ts'
+import { backends, database, preload, query, Service, until } from '../helper.ts'
 import { Client } from './client.ts'
 import { ask, QUICK, ROUTES } from './tools.ts'
 
@@ -148,8 +148,7 @@ function loading(t: Test, source: string): Service {
       load: (url, context, next) =>
         url.endsWith('/src/app.ts') ? { format: 'module', shortCircuit: true, source } : next(url, context),
     })`
-  const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(hooks)}`
-  return new Service(t, { NODE_OPTIONS, DATABASE_URL: backends.database })
+  return new Service(t, { NODE_OPTIONS: preload(hooks), DATABASE_URL: backends.database })
 }
 
 t.test('SIGTERM while the service still loads: exit 0', async (t) => {

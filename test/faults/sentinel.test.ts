@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { startRedis } from '../../dev/redis.ts'
 import type { Server } from '../../dev/server.ts'
 import { build, database, Service, until } from '../helper.ts'
+import { command } from './redis-command.ts'
 import { PROBE_LIMIT_MS, Prober, QUICK } from './tools.ts'
 
 const PASSWORD = 'hunter2'
@@ -16,17 +16,6 @@ interface Group {
   replica: Server
   sentinels: Server[]
   variables: NodeJS.ProcessEnv
-}
-
-/** Runs one command on a connection of its own. */
-async function command({ url }: Server, name: string, ...args: (string | number)[]): Promise<unknown> {
-  const client = new Redis(url, { lazyConnect: true, retryStrategy: null })
-  await client.connect()
-  try {
-    return await client.call(name, args)
-  } finally {
-    client.disconnect()
-  }
 }
 
 /** A master, a replica in step with it, and three sentinels that know of each other. */

@@ -8,7 +8,7 @@ import t, { type Test } from 'tap'
 import { Type } from 'typebox'
 import { Check } from 'typebox/schema'
 import manifest from '../../package.json' with { type: 'json' }
-import { type App, build, database, Service, unstarted } from '../helper.ts'
+import { type App, build, database, preload, Service, unstarted } from '../helper.ts'
 
 type Response = {
   description: string
@@ -159,8 +159,7 @@ t.test('the page for people answers while the service starts, as the document do
 t.test('without dev dependencies, as in the image, the document is there and the page is not', async (t) => {
   const hook = `import { registerHooks } from 'node:module'
     registerHooks({ resolve: (name, context, next) => next(name === '@fastify/swagger-ui' ? './none' : name, context) })`
-  const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(hook)}`
-  const service = new Service(t, { ...ON, NODE_OPTIONS, DATABASE_URL: await database(t) })
+  const service = new Service(t, { ...ON, NODE_OPTIONS: preload(hook), DATABASE_URL: await database(t) })
   const url = await service.url()
   await service.logged('ready')
   await service.logged('no /docs')
