@@ -30,9 +30,8 @@ const trustSchemas: esbuild.Plugin = {
   },
 }
 
-/** Writes `dist/` in the project's folder. The fingerprint comes last: half a build is none. */
-export async function build(root = ROOT): Promise<void> {
-  const dist = path.join(root, 'dist')
+/** Writes `dist/`, in the folder of the project unless given. The fingerprint comes last: half a build is none. */
+export async function build(root = ROOT, dist = path.join(root, 'dist')): Promise<void> {
   rmSync(dist, { recursive: true, force: true })
   await esbuild.build({
     absWorkingDir: root,

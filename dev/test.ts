@@ -1,18 +1,22 @@
 /** `npm test`: runs tap, with its arguments, on a PostgreSQL and a Redis of its own where none is given. */
+import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { Kysely, PostgresDialect } from 'kysely'
 import { Client, Pool } from 'pg'
 import { schema } from '../src/config.ts'
 import { createMigrator } from '../src/database/migrator.ts'
+import { build } from './build.ts'
 import { ownedDatabases } from './databases.ts'
 import { openHome } from './home.ts'
 import { createTemplate, startPostgres, TEMPLATE_VARIABLE } from './postgres.ts'
-import { postgresVersion } from './postgres-binaries.ts'
+import { type PostgresVersion, postgresVersion } from './postgres-binaries.ts'
 import { startRedis } from './redis.ts'
 
 const ROOT = fileURLToPath(import.meta.resolve('..'))
+const TAP = join(ROOT, 'node_modules', '.bin', 'tap')
 
 // What is deferred last ends first.
 const running = new AsyncDisposableStack()
@@ -28,27 +32,38 @@ try {
 
 async function main(): Promise<number> {
   const version = postgresVersion(process.env['PG_VERSION'])
-  const template = await createTemplate(version)
-  running.defer(() => template.close())
-  process.env[TEMPLATE_VARIABLE] = template.folder
-  const database = process.env['TEST_DATABASE_URL'] || (await ownPostgres())
-  const variables = {
-    TEST_DATABASE_URL: database,
-    TEST_DATABASE_TEMPLATE: await migratedTemplate(database),
-    TEST_REDIS_URL: process.env['TEST_REDIS_URL'] || (await ownRedis()),
-    PG_VERSION: String(version),
-  }
+  const [variables] = await Promise.all([
+    servers(version),
+    // As it is installed, tap has a TypeScript plugin in it, which TypeScript 7 breaks.
+    promisify(execFile)(process.execPath, [TAP, 'build'], { cwd: ROOT }),
+  ])
   const tap = await openHome('footing-tap-', undefined, 'inherit')
   running.defer(() => tap.close())
+  const dist = join(tap.folder, 'dist')
+  await build(ROOT, dist)
   const { exited } = await tap.start({
-    argv: [process.execPath, join(ROOT, 'node_modules', '.bin', 'tap'), ...tapArguments(process.argv.slice(2))],
+    argv: [process.execPath, TAP, ...tapArguments(process.argv.slice(2))],
     cwd: ROOT,
-    env: { ...withoutSettings(process.env), ...variables },
+    env: { ...withoutSettings(process.env), ...variables, TEST_BUILD: dist },
     output: 'stdout',
     stopSignal: 'SIGTERM',
   })
   const code = Number(await exited)
   return Number.isNaN(code) ? 1 : code // ended by a signal
+}
+
+/** Where the tests find what they need. */
+async function servers(version: PostgresVersion): Promise<NodeJS.ProcessEnv> {
+  const template = await createTemplate(version)
+  running.defer(() => template.close())
+  process.env[TEMPLATE_VARIABLE] = template.folder
+  const database = process.env['TEST_DATABASE_URL'] || (await ownPostgres())
+  return {
+    TEST_DATABASE_URL: database,
+    TEST_DATABASE_TEMPLATE: await migratedTemplate(database),
+    TEST_REDIS_URL: process.env['TEST_REDIS_URL'] || (await ownRedis()),
+    PG_VERSION: String(version),
+  }
 }
 
 async function ownPostgres(): Promise<string> {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import t from 'tap'
 import { build } from '../dev/build.ts'
-import { copyProject, database, ROOT, Service } from './helper.ts'
+import { copyProject, database, ROOT, Service, sharedDatabase } from './helper.ts'
 
 const needed = ['start.js', 'dev/build.ts', 'dev/fingerprint.js', 'package-lock.json']
 const files = await Promise.all(needed.map(async (name) => [name, await readFile(path.join(ROOT, name), 'utf8')]))
@@ -17,9 +17,9 @@ await cp(path.join(directory, 'dist'), alone, { recursive: true })
 
 t.test('npm start runs the build while it is one of the source as it is, else the source', async (t) => {
   process.env['TEST_SERVICE'] = 'start.js'
-  const DATABASE_URL = await database(t)
+  const DATABASE_URL = await sharedDatabase()
   const start = async () => {
-    const service = new Service(t, { DATABASE_URL }, directory)
+    const service = new Service(t, { DATABASE_URL }, { source: directory })
     await service.logged('ready')
     service.child.kill('SIGTERM')
     t.equal(await service.exited, 0, 'SIGTERM reaches the service')
@@ -46,7 +46,7 @@ t.test('the build alone migrates an empty database', async (t) => {
 
 t.test('what is loaded only when it is switched on is in the build', async (t) => {
   process.env['TEST_SERVICE'] = path.join(alone, 'src/server.js')
-  const service = new Service(t, { DATABASE_URL: await database(t), METRICS: 'true', API_DOCS: 'true' })
+  const service = new Service(t, { DATABASE_URL: await sharedDatabase(), METRICS: 'true', API_DOCS: 'true' })
   const url = await service.url()
   for (const route of ['/metrics', '/openapi.json']) t.equal((await fetch(url + route)).status, 200, route)
 })

@@ -1,24 +1,11 @@
-import { execFile } from 'node:child_process'
 import { readdir } from 'node:fs/promises'
 import path from 'node:path'
-import { promisify } from 'node:util'
 import t from 'tap'
-import { build, copyProject, database, MIGRATIONS, query, ROOT } from './helper.ts'
-
-const BIN = path.join(ROOT, 'node_modules/.bin')
+import { build, copyProject, database, MIGRATIONS, query, ROOT, run } from './helper.ts'
 
 /** Runs a program of node_modules as a person at a shell does. */
-async function run(program: string, args: string[], env: NodeJS.ProcessEnv, cwd = ROOT): Promise<string> {
-  const { stdout, stderr } = await promisify(execFile)(program, args, {
-    cwd,
-    env: {
-      PATH: `${BIN}:${process.env['PATH']}`,
-      CI: 'true',
-      // kysely-ctl transpiles what it loads, and tap would take its lines for those of src.
-      _TAPJS_PROCESSINFO_COVERAGE_: '0',
-      ...env,
-    },
-  })
+async function shell(program: string, args: string[], env: NodeJS.ProcessEnv, cwd = ROOT): Promise<string> {
+  const { stdout, stderr } = await run(program, args, { cwd, env: { CI: 'true', ...env } })
   return stdout + stderr
 }
 
@@ -32,7 +19,7 @@ t.test('kysely migrates with the configuration of the service', async (t) => {
     POSTGRES_PASSWORD_FILE: `${t.testdir({ password: decodeURIComponent(password) })}/password`,
     POSTGRES_DB: pathname.slice(1),
   }
-  const kysely = (...args: string[]) => run('kysely', args, variables)
+  const kysely = (...args: string[]) => shell('kysely', args, variables)
 
   t.match(await kysely('migrate:list'), /\[ \] 20261101000000_base_structure/)
   t.match(await kysely('migrate:latest'), `Ran ${MIGRATIONS.length} migration`)
@@ -47,7 +34,7 @@ t.test('kysely migrates with the configuration of the service', async (t) => {
 t.test('seeds fill a development database, and twice changes nothing', async (t) => {
   const url = await database(t)
   const seeded = async () => {
-    await run('kysely', ['seed:run'], { DATABASE_URL: url })
+    await shell('kysely', ['seed:run'], { DATABASE_URL: url })
     return query(url, 'select * from tenants order by slug')
   }
   const once = await seeded()
@@ -57,7 +44,7 @@ t.test('seeds fill a development database, and twice changes nothing', async (t)
 
 t.test('kysely finds the host that takes writes', async (t) => {
   const url = await database(t)
-  const output = await run('kysely', ['migrate:list'], { DATABASE_URL: url.replace('@', '@127.0.0.1:1,') })
+  const output = await shell('kysely', ['migrate:list'], { DATABASE_URL: url.replace('@', '@127.0.0.1:1,') })
   t.match(output, /✓.* 20261101000000_base_structure/)
 })
 
@@ -67,7 +54,7 @@ t.test('new files have a UTC timestamp for a prefix', async (t) => {
     ['migrate:make', 'migrations'],
     ['seed:make', 'seeds'],
   ] as const) {
-    await run('kysely', [command, 'made'], { DATABASE_URL: 'postgres://localhost/unused' }, directory)
+    await shell('kysely', [command, 'made'], { DATABASE_URL: 'postgres://localhost/unused' }, directory)
     const files = await readdir(path.join(directory, folder))
     t.match(files.sort().at(-1), /^2\d{13}_made\.ts$/)
   }
@@ -84,7 +71,7 @@ t.test('a migration that cannot be run fails the command, for CI, and is named',
     ],
   ] as const) {
     const directory = await copyProject(t, { [`migrations/${file}`]: content })
-    const failure = await run('kysely', ['migrate:latest'], { DATABASE_URL }, directory).then(
+    const failure = await shell('kysely', ['migrate:latest'], { DATABASE_URL }, directory).then(
       (output) => t.fail(output),
       (err: { code: number; stdout: string; stderr: string }) => err,
     )
@@ -94,7 +81,7 @@ t.test('a migration that cannot be run fails the command, for CI, and is named',
 })
 
 t.test('a wrong configuration is said in one line, without secrets', async (t) => {
-  const failed = await run('kysely', ['migrate:list'], { DATABASE_URL: 'postgres://u:hunter2@h:x/d' }).then(
+  const failed = await shell('kysely', ['migrate:list'], { DATABASE_URL: 'postgres://u:hunter2@h:x/d' }).then(
     (output) => t.fail(output),
     (err: { stdout: string; stderr: string }) => err.stdout + err.stderr,
   )
@@ -104,5 +91,5 @@ t.test('a wrong configuration is said in one line, without secrets', async (t) =
 
 t.test('the types of the tables are those of the migrated database', async (t) => {
   const DATABASE_URL = await database(t)
-  await t.resolves(run('npm', ['run', 'types', '--', '--verify'], { DATABASE_URL }))
+  await t.resolves(shell('npm', ['run', 'types', '--', '--verify'], { DATABASE_URL }))
 })

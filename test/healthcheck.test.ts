@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import t from 'tap'
 import { freePort } from '../dev/ports.ts'
-import { database, Service } from './helper.ts'
+import { Service, sharedDatabase } from './helper.ts'
 
 t.test("Docker's health check passes on 200 alone", async (t) => {
   const port = String(await freePort())
@@ -12,7 +12,7 @@ t.test("Docker's health check passes on 200 alone", async (t) => {
   }
   t.equal(await check('/health/live'), 1, 'nothing listens')
 
-  const service = new Service(t, { PORT: port, DATABASE_URL: await database(t) })
+  const service = new Service(t, { PORT: port, DATABASE_URL: await sharedDatabase() })
   await service.logged('ready')
   t.equal(await check('/health/live'), 0)
   t.equal(await check('/health/ready'), 0)

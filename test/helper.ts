@@ -1,13 +1,14 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { promisify } from 'node:util'
 import fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify'
 import pg from 'pg'
-import type { Test } from 'tap'
+import file, { type Test } from 'tap'
 import service from '../src/app.ts'
 import type { Config } from '../src/config.ts'
 import { logger } from '../src/logger.ts'
@@ -51,10 +52,19 @@ export async function query<T extends pg.QueryResultRow>(url: string, sql: strin
   }
 }
 
+let shared: Promise<string> | undefined
+
+/** The database of this test file, with the schema of the migrations: for tests that leave nothing in it. */
+export function sharedDatabase(): Promise<string> {
+  shared ??= database(file)
+  return shared
+}
+
 /** A database of the test's own, with the schema of the migrations unless `empty`; dropped at the end. */
 export async function database(t: Test, { empty = false } = {}): Promise<string> {
   const name = `footing_test_${randomUUID().slice(0, 8)}`
-  const template = empty ? '' : ` template ${required('TEST_DATABASE_TEMPLATE')}`
+  // As files: over the write-ahead log, the default, takes twice the time.
+  const template = `${empty ? '' : ` template ${required('TEST_DATABASE_TEMPLATE')}`} strategy file_copy`
   await query(backends.database, `create database ${name}${template}`)
   t.teardown(() => query(backends.database, `drop database ${name} with (force)`))
   const url = new URL(backends.database)
@@ -110,7 +120,7 @@ export async function build(t: Test, variables: NodeJS.ProcessEnv = {}, routes?:
   return app
 }
 
-/** The same before its start tasks. `folder`: migrations of the test's own. */
+/** The same before its start tasks. `folder`: migrations of the test's own, for a database of its own. */
 export async function unstarted(
   t: Test,
   variables: NodeJS.ProcessEnv = {},
@@ -125,13 +135,29 @@ export async function unstarted(
     env: {
       ...ENV,
       LOG_LEVEL: 'debug',
-      DATABASE_URL: variables['DATABASE_URL'] ?? (await database(t)),
+      DATABASE_URL: variables['DATABASE_URL'] ?? (await (folder ? database(t) : sharedDatabase())),
       ...variables,
     },
   })
   if (routes) await app.register(routes)
   await app.ready()
   return Object.assign(app, { logs })
+}
+
+/** How a command starts that runs without tap's hooks: tsc cannot be loaded with them, and the rest is slow. */
+function withoutHooks(nodeOptions = ''): string[] {
+  return ['env', `NODE_OPTIONS=${nodeOptions}`]
+}
+
+/** Runs a program, such as one of node_modules, to its end. Rejects with its output when it fails. */
+export async function run(
+  program: string,
+  args: string[],
+  { cwd = ROOT, env = process.env }: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+): Promise<{ stdout: string; stderr: string }> {
+  const PATH = `${path.join(ROOT, 'node_modules/.bin')}:${process.env['PATH']}`
+  const [command, ...rest] = [...withoutHooks(), program, ...args]
+  return promisify(execFile)(command as string, rest, { cwd, env: { ...env, PATH } })
 }
 
 /** The service as a process. Killed at the end of the test if it still runs. */
@@ -142,17 +168,20 @@ export class Service {
   readonly exited: Promise<number | null>
   #waiting: (() => void)[] = []
 
-  /** `wrapper`: a command that runs the service in surroundings of its own. TEST_SERVICE: a build, in place of the source. */
-  constructor(t: Test, env: NodeJS.ProcessEnv, directory = ROOT, wrapper: string[] = []) {
-    const [program, ...args] = [...wrapper, process.execPath, process.env['TEST_SERVICE'] ?? 'src/server.ts']
+  /**
+   * The build, as it ships: it starts in a third of the time. `source`: the folder of the project, whose source runs and
+   * counts for coverage, or of a copy. `wrapper`: a command that runs the service in surroundings of its own.
+   * TEST_SERVICE: another program in place of either.
+   */
+  constructor(t: Test, env: NodeJS.ProcessEnv, { source, wrapper = [] }: { source?: string; wrapper?: string[] } = {}) {
+    const dist = required('TEST_BUILD')
+    const main = process.env['TEST_SERVICE'] ?? (source ? 'src/server.ts' : path.join(dist, 'src/server.js'))
+    const measured = source === ROOT && main === 'src/server.ts'
+    const unmeasured = measured ? [] : [...withoutHooks(env['NODE_OPTIONS']), `NODE_COMPILE_CACHE=${dist}/cache`]
+    const [program, ...args] = [...wrapper, ...unmeasured, process.execPath, main]
     this.child = spawn(program as string, args, {
-      cwd: directory,
-      env: {
-        PATH: process.env['PATH'],
-        NODE_V8_COVERAGE: process.env['NODE_V8_COVERAGE'],
-        ...ENV,
-        ...env,
-      },
+      cwd: source ?? ROOT,
+      env: { PATH: process.env['PATH'], ...ENV, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     this.exited = once(this.child, 'close').then(([code]) => code)

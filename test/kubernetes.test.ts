@@ -1,14 +1,13 @@
-import { execFile, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import path from 'node:path'
-import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { parseAllDocuments } from 'yaml'
 import { schema } from '../src/config.ts'
 import { service } from '../src/service.ts'
-import { configure, database, ROOT, Service } from './helper.ts'
+import { configure, ROOT, run, Service, sharedDatabase } from './helper.ts'
 
 const FOLDER = path.join(ROOT, 'deploy/kubernetes')
 const FILES = [
@@ -28,20 +27,20 @@ type Manifest = any
 
 const read = (file: string) => parse(readFileSync(path.join(FOLDER, file), 'utf8'))
 const parse = (yaml: string): Manifest[] => parseAllDocuments(yaml).map((document) => document.toJS())
-const run = (command: string, args: string[]) =>
-  // Without tap's hooks, which it hands down in NODE_OPTIONS and tsc cannot be loaded with.
-  promisify(execFile)('env', ['-u', 'NODE_OPTIONS', command, ...args], { cwd: ROOT })
 
 const skip = spawnSync('kubectl', ['version', '--client']).error ? 'kubectl is not installed' : false
 
-t.test('the manifests are what the Kubernetes API takes', async (t) => validate(t, FILES.flatMap(read)))
+async function render(overlay: string): Promise<Manifest[]> {
+  return parse((await run('kubectl', ['kustomize', path.join(FOLDER, 'overlays', overlay)])).stdout)
+}
+
+t.test('the manifests are what the Kubernetes API takes, the overlays rendered too', async (t) => {
+  await validate(t, [...FILES.flatMap(read), ...(skip ? [] : await Promise.all(OVERLAYS.map(render))).flat()])
+})
 
 for (const overlay of OVERLAYS) {
-  t.test(`the overlay ${overlay}, rendered, is what the Kubernetes API takes`, { skip }, async (t) => {
-    const { stdout } = await run('kubectl', ['kustomize', path.join(FOLDER, 'overlays', overlay)])
-    const manifests = parse(stdout)
-    await validate(t, manifests)
-
+  t.test(`what the overlay ${overlay} sets, the service knows`, { skip }, async (t) => {
+    const manifests = await render(overlay)
     const containers = manifests.flatMap(({ spec }) => spec?.template?.spec.containers ?? [])
     const variables = [
       ...containers.flatMap(({ env }) => env.map(({ name }: Manifest) => name)),
@@ -77,7 +76,7 @@ async function ask(running: Service, { httpGet, timeoutSeconds }: Manifest): Pro
 }
 
 t.test('the probes pass while the service serves', async (t) => {
-  const running = new Service(t, { DATABASE_URL: await database(t) })
+  const running = new Service(t, { DATABASE_URL: await sharedDatabase() })
   await running.logged('ready')
   for (const [name, probe] of Object.entries(probes)) t.equal(await ask(running, probe), 200, name)
 })
@@ -101,7 +100,7 @@ t.test('the service monitor scrapes what its component switches on', async (t) =
   const [{ patches }] = read('components/service-monitor/kustomization.yaml')
   const [[{ value }]] = parse(patches[0].patch)
   const [{ spec }] = read('components/service-monitor/service-monitor.yaml')
-  const running = new Service(t, { DATABASE_URL: await database(t), [value.name]: value.value })
+  const running = new Service(t, { DATABASE_URL: await sharedDatabase(), [value.name]: value.value })
   t.equal((await fetch(`${await running.url()}${spec.endpoints[0].path}`)).status, 200)
 })
 

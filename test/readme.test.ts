@@ -1,10 +1,8 @@
-import { execFile } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { cp, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { promisify } from 'node:util'
 import t from 'tap'
-import { copyProject, database, ROOT } from './helper.ts'
+import { copyProject, database, ROOT, run } from './helper.ts'
 
 // Who has followed it has the table already.
 const skip = readdirSync(path.join(ROOT, 'migrations')).length > 1 && 'the project has tables of its own'
@@ -31,15 +29,12 @@ t.test('README: "Your first table and route" works as it stands', { skip }, asyn
   )
 
   const url = await database(t)
-  // Without tap's hooks, which it hands down in NODE_OPTIONS and tsc cannot be loaded with.
-  const run = (...command: string[]) =>
-    promisify(execFile)('env', ['-u', 'NODE_OPTIONS', ...command], {
-      cwd: directory,
-      env: { ...process.env, CI: 'true', DATABASE_URL: url, TEST_DATABASE_TEMPLATE: new URL(url).pathname.slice(1) },
-    })
-  await run('npx', 'kysely', 'migrate:latest')
-  await run('npm', 'run', 'types')
-  await run('npx', 'tsc', '--noEmit')
-  const { stdout } = await run('node', 'test/routes/notes.test.ts')
+  const template = new URL(url).pathname.slice(1)
+  const env = { ...process.env, CI: 'true', DATABASE_URL: url, TEST_DATABASE_TEMPLATE: template }
+  const inCopy = { cwd: directory, env }
+  await run('npx', ['kysely', 'migrate:latest'], inCopy)
+  await run('npm', ['run', 'types'], inCopy)
+  await run('npx', ['tsc', '--noEmit'], inCopy)
+  const { stdout } = await run('node', ['test/routes/notes.test.ts'], inCopy)
   t.match(stdout, /ok 1 - a note that was posted is listed/)
 })

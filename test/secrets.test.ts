@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
-import { copyProject, database, ROOT, Service } from './helper.ts'
+import { copyProject, ROOT, Service, sharedDatabase } from './helper.ts'
 
 const ROUTES = `
 export default async (fastify) => {
@@ -28,8 +28,8 @@ t.test('a secret that comes through any door is in no output', async (t) => {
       .replace(/^import healthRoutes/m, "import leak from './routes/leak.ts'\n$&")
       .replace('await fastify.register(healthRoutes)', '$&\n    await fastify.register(leak)'),
   })
-  const env = { DATABASE_URL: await database(t), LOG_LEVEL: 'trace' }
-  const service = new Service(t, env, directory)
+  const env = { DATABASE_URL: await sharedDatabase(), LOG_LEVEL: 'trace' }
+  const service = new Service(t, env, { source: directory })
   const url = await service.url()
   await service.logged('ready')
 

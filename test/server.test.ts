@@ -3,12 +3,14 @@ import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import t from 'tap'
 import { startPostgres } from '../dev/postgres.ts'
-import { backends, database, Service } from './helper.ts'
+import { backends, ROOT, Service, sharedDatabase } from './helper.ts'
+
+const SOURCE = { source: ROOT }
 
 t.test('SIGTERM and SIGINT leave with 0', async (t) => {
-  const DATABASE_URL = await database(t)
+  const DATABASE_URL = await sharedDatabase()
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    const service = new Service(t, { DATABASE_URL })
+    const service = new Service(t, { DATABASE_URL }, SOURCE)
     const url = await service.url()
     await service.logged('ready')
     t.equal((await fetch(`${url}/health`)).status, 200)
@@ -18,7 +20,7 @@ t.test('SIGTERM and SIGINT leave with 0', async (t) => {
 })
 
 t.test('a configuration that cannot be used: exit 1, one line, before the port opens', async (t) => {
-  const service = new Service(t, { DATABASE_URL: 'postgres://user:hunter2@host:x/db', PORT: '99999' })
+  const service = new Service(t, { DATABASE_URL: 'postgres://user:hunter2@host:x/db', PORT: '99999' }, SOURCE)
   t.equal(await service.exited, 1)
   t.equal(service.logs.length, 1)
   t.match(service.logs[0], { level: 60, msg: 'cannot start', err: { code: 'CONFIG_INVALID', message: /PORT.*/ } })
@@ -30,7 +32,7 @@ t.test('port taken: exit 1, port named', async (t) => {
   await once(other, 'listening')
   t.teardown(() => other.close())
   const { port } = other.address() as AddressInfo
-  const service = new Service(t, { DATABASE_URL: await database(t), PORT: String(port) })
+  const service = new Service(t, { DATABASE_URL: await sharedDatabase(), PORT: String(port) }, SOURCE)
   t.equal(await service.exited, 1)
   t.match(service.fatal, { err: { code: 'EADDRINUSE', message: new RegExp(`:${port}`) } })
 })
@@ -39,7 +41,7 @@ t.test('a wrong password of the database: exit 1, and in no output', async (t) =
   const postgres = await startPostgres()
   t.teardown(() => postgres.close())
   const wrong = Object.assign(new URL(postgres.url), { password: 'hunter2' })
-  const service = new Service(t, { DATABASE_URL: wrong.href, LOG_LEVEL: 'trace' })
+  const service = new Service(t, { DATABASE_URL: wrong.href, LOG_LEVEL: 'trace' }, SOURCE)
   t.equal(await service.exited, 1)
   t.match(service.fatal, { level: 60, msg: 'cannot start', err: { code: '28P01' } })
   t.notMatch(service.output, /hunter2/)
@@ -48,7 +50,7 @@ t.test('a wrong password of the database: exit 1, and in no output', async (t) =
 t.test('no such database: exit 1', async (t) => {
   const url = new URL(backends.database)
   url.pathname = '/nowhere'
-  const service = new Service(t, { DATABASE_URL: url.href })
+  const service = new Service(t, { DATABASE_URL: url.href }, SOURCE)
   t.equal(await service.exited, 1)
   t.match(service.fatal, { level: 60, err: { code: '3D000' } })
 })

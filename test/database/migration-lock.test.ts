@@ -55,7 +55,7 @@ t.test('boot: past the bound of the wait the process exits 1', async (t) => {
   const directory = await copyProject(t, { [file]: source.replace('= 10 * 60_000', '= 100') })
   const DATABASE_URL = await database(t, { empty: true })
   await hold(t, DATABASE_URL)
-  const service = new Service(t, { DATABASE_URL }, directory)
+  const service = new Service(t, { DATABASE_URL }, { source: directory })
   t.equal(await service.exited, 1)
   t.match(service.fatal, {
     msg: 'cannot start',

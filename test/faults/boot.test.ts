@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { copyProject, database, query, ROOT, Service, until } from '../helper.ts'
+import { copyProject, database, query, Service, until } from '../helper.ts'
 import { ask, PROBE_LIMIT_MS, Prober, QUICK, TcpProxy } from './tools.ts'
 
 // Most of what these tests do is wait.
@@ -90,8 +90,7 @@ t.test('the name server does not answer', { skip }, async (t) => {
   const service = new Service(
     t,
     { ...QUICK, DATABASE_URL: 'postgres://user@database.example/app', REDIS_URL: 'redis://redis.example' },
-    ROOT,
-    ['unshare', '--mount', 'sh', '-c', mount, 'sh'],
+    { wrapper: ['unshare', '--mount', 'sh', '-c', mount, 'sh'] },
   )
   const url = await service.url()
   t.match(await service.logged('waiting for the database'), { reason: 'timeout' })
@@ -116,7 +115,7 @@ t.test('eight replicas boot at once on an empty database: each migration is appl
 async function migrating(t: Test) {
   const directory = await copyProject(t, SLOW_MIGRATION)
   const DATABASE_URL = await database(t)
-  const service = new Service(t, { ...QUICK, DATABASE_URL }, directory)
+  const service = new Service(t, { ...QUICK, DATABASE_URL }, { source: directory })
   const sleeping =
     "select pid from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid() and datname = current_database()"
   await until(
@@ -128,7 +127,7 @@ async function migrating(t: Test) {
 
 t.test('another replica migrates: not ready, and says so', async (t) => {
   const { DATABASE_URL, directory, sleeping } = await migrating(t)
-  const second = new Service(t, { ...QUICK, DATABASE_URL }, directory)
+  const second = new Service(t, { ...QUICK, DATABASE_URL }, { source: directory })
   const url = await second.url()
   await second.logged('another process migrates')
   t.match((await ask(`${url}/health/ready`)).body, { status: 'not_ready', waitingFor: 'migration lock' })
@@ -153,6 +152,6 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
       [],
     )
     const next = await copyProject(t, { 'migrations/99990101000000_slow.ts': 'export const up = async () => {}' })
-    await new Service(t, { DATABASE_URL }, next).logged('ready')
+    await new Service(t, { DATABASE_URL }, { source: next }).logged('ready')
   })
 }

@@ -11,10 +11,12 @@ interface Pool {
   listeners: number
 }
 
-/** The service on a server of its own, with a prober on each of the three routes. */
-async function setUp(t: Test, { env = {}, settings = {}, proxied = false } = {}) {
-  const postgres = await startPostgres({ settings })
-  t.teardown(() => postgres.close())
+// Each test mends what it breaks. Few connections, so that one test can take them all.
+const postgres = await startPostgres({ settings: { max_connections: '12', superuser_reserved_connections: '0' } })
+t.teardown(() => postgres.close())
+
+/** The service, with a prober on each of the three routes. */
+async function setUp(t: Test, { env = {}, proxied = false } = {}) {
   const proxy = await TcpProxy.start(t, postgres.url)
   const service = new Service(t, { ...QUICK, ...ROUTES, DATABASE_URL: proxied ? proxy.url : postgres.url, ...env })
   const url = await service.url()
@@ -127,7 +129,7 @@ t.test('every backend process terminated, in and out of transactions', async (t)
 })
 
 t.test('too many clients', async (t) => {
-  const all = await setUp(t, { settings: { max_connections: '6', superuser_reserved_connections: '0' } })
+  const all = await setUp(t)
   const others: pg.Client[] = []
   t.teardown(() => Promise.all(others.map((client) => client.end())))
   const fill = async () => {

@@ -3,27 +3,27 @@ import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { backends, database, preload, query, Service, until } from '../helper.ts'
+import type { Server } from '../../dev/server.ts'
+import { backends, preload, query, ROOT, Service, sharedDatabase, until } from '../helper.ts'
 import { Client } from './client.ts'
 import { ask, QUICK, ROUTES } from './tools.ts'
 
 // Most of what these tests do is wait.
 t.jobs = 3
 
-async function start(t: Test, env: NodeJS.ProcessEnv = {}) {
-  const service = new Service(t, {
-    ...QUICK,
-    ...ROUTES,
-    DATABASE_URL: env['DATABASE_URL'] ?? (await database(t)),
-    ...env,
-  })
+/** Where it counts for coverage: most of src/server.ts is about leaving. */
+const SOURCE = { source: ROOT }
+
+async function start(t: Test, env: NodeJS.ProcessEnv = {}, options = {}) {
+  const DATABASE_URL = env['DATABASE_URL'] ?? (await sharedDatabase())
+  const service = new Service(t, { ...QUICK, ...ROUTES, DATABASE_URL, ...env }, options)
   const url = await service.url()
   await service.logged('ready')
   return { service, url }
 }
 
 t.test('SIGTERM under direct keep-alive load loses no request', async (t) => {
-  const { service, url } = await start(t)
+  const { service, url } = await start(t, {}, SOURCE)
   const clients = Array.from({ length: 16 }, () => new Client(`${url}/sleep?ms=1`))
   const running = Promise.all(clients.map((client) => client.run()))
   await until(
@@ -57,74 +57,78 @@ t.test(
   },
 )
 
-t.test('a process that was never ready leaves without the delay', async (t) => {
-  const postgres = await startPostgres()
-  t.teardown(() => postgres.close())
-  postgres.pause()
-  const service = new Service(t, { ...QUICK, DATABASE_URL: postgres.url, SHUTDOWN_DELAY_MS: '600000' })
-  await service.logged('waiting for the database')
-  service.child.kill('SIGTERM')
-  t.equal(await service.exited, 0)
-})
-
-for (const awaited of [false, true]) {
-  t.test(`SIGTERM while PostgreSQL hangs, a request ${awaited ? 'waits' : 'does not wait'} for it`, async (t) => {
-    const postgres = await startPostgres()
-    t.teardown(() => postgres.close())
-    const { service, url } = await start(t, { DATABASE_URL: postgres.url, SHUTDOWN_TIMEOUT_MS: '2000' })
-    await ask(`${url}/query`)
-    postgres.pause()
-    if (awaited) {
+/** What PostgreSQL can be in when the service is told to leave, and how it is brought there and back. */
+const faults: Record<string, { bring(postgres: Server, url: string): unknown; mend?(postgres: Server): unknown }> = {
+  hangs: { bring: (postgres) => postgres.pause(), mend: (postgres) => postgres.resume() },
+  'hangs, and a request waits for it': {
+    bring: async (postgres, url) => {
+      postgres.pause()
       ask(`${url}/query`)
       await until(
         async () => (await ask(`${url}/pool`)).body,
         ({ idleCount }) => idleCount === 0,
       )
-    }
-    service.child.kill('SIGTERM')
-    t.equal(await service.exited, awaited ? 1 : 0)
-  })
+    },
+    mend: (postgres) => postgres.resume(),
+  },
+  'is stopped': { bring: (postgres) => postgres.stop(), mend: (postgres) => postgres.start() },
+  'has given its every connection to slow queries': {
+    bring: async (_, url) => {
+      const slow = [1, 2].map(() => ask(`${url}/query?seconds=1`))
+      await until(
+        async () => (await ask(`${url}/pool`)).body,
+        ({ totalCount, idleCount }) => totalCount === 2 && idleCount === 0,
+      )
+      void Promise.all(slow)
+    },
+  },
+  'is read-only': {
+    bring: async ({ url }) => {
+      await query(url, 'alter system set default_transaction_read_only = on')
+      await query(url, 'select pg_reload_conf()')
+    },
+    mend: async ({ url }) => {
+      await query(`${url}?options=-cdefault_transaction_read_only=off`, 'alter system reset all')
+      await query(url, 'select pg_reload_conf()')
+    },
+  },
+  'has lost every backend process': {
+    bring: ({ url }) =>
+      query(url, 'select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()'),
+  },
+  'has another password': {
+    bring: ({ url }) => query(url, `alter role postgres password 'changed'`),
+    mend: ({ url }) => {
+      const changed = Object.assign(new URL(url), { password: 'changed' }).href
+      return query(changed, `alter role postgres password '${new URL(url).password}'`)
+    },
+  },
 }
 
-t.test('SIGTERM while PostgreSQL is stopped: exit 0', async (t) => {
+t.test('SIGTERM while PostgreSQL', async (t) => {
   const postgres = await startPostgres()
   t.teardown(() => postgres.close())
-  const { service, url } = await start(t, { DATABASE_URL: postgres.url })
-  await ask(`${url}/query`)
-  await postgres.stop()
-  service.child.kill('SIGTERM')
-  t.equal(await service.exited, 0)
-})
+  const env = { DATABASE_URL: postgres.url, DATABASE_POOL_MAX: '2', SHUTDOWN_TIMEOUT_MS: '2000' }
+  for (const [state, { bring, mend }] of Object.entries(faults)) {
+    const code = state === 'hangs, and a request waits for it' ? 1 : 0
+    await t.test(`${state}: exit ${code}`, async (t) => {
+      const { service, url } = await start(t, env, code === 1 ? SOURCE : {})
+      await ask(`${url}/query`)
+      await bring(postgres, url)
+      service.child.kill('SIGTERM')
+      t.equal(await service.exited, code)
+      await mend?.(postgres)
+    })
+  }
 
-const states: Record<string, (url: string, database: string) => Promise<unknown>> = {
-  'the pool is exhausted by slow queries': async (url) => {
-    const slow = [1, 2].map(() => ask(`${url}/query?seconds=1`))
-    await until(
-      async () => (await ask(`${url}/pool`)).body,
-      ({ totalCount, idleCount }) => totalCount === 2 && idleCount === 0,
-    )
-    void Promise.all(slow)
-  },
-  'the server is read-only': async (_, database) => {
-    await query(database, 'alter system set default_transaction_read_only = on')
-    await query(database, 'select pg_reload_conf()')
-  },
-  'every backend process was terminated': (_, database) =>
-    query(database, 'select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()'),
-  'the password was changed': (_, database) =>
-    query(database, `alter role ${new URL(database).username} password 'changed'`),
-}
-for (const [state, bring] of Object.entries(states)) {
-  t.test(`SIGTERM while ${state}: exit 0`, async (t) => {
-    const postgres = await startPostgres()
-    t.teardown(() => postgres.close())
-    const { service, url } = await start(t, { DATABASE_URL: postgres.url, DATABASE_POOL_MAX: '2' })
-    await ask(`${url}/query`)
-    await bring(url, postgres.url)
+  await t.test('hangs, and the service was never ready: it leaves without the delay', async (t) => {
+    postgres.pause()
+    const service = new Service(t, { ...QUICK, ...env, SHUTDOWN_DELAY_MS: '600000' })
+    await service.logged('waiting for the database')
     service.child.kill('SIGTERM')
     t.equal(await service.exited, 0)
   })
-}
+})
 
 t.test('SIGTERM while a client is in the middle of its headers, or of a body: exit 0 within the bound', async (t) => {
   const { service, url } = await start(t, { SHUTDOWN_TIMEOUT_MS: '10000' })
@@ -148,7 +152,7 @@ function loading(t: Test, source: string): Service {
       load: (url, context, next) =>
         url.endsWith('/src/app.ts') ? { format: 'module', shortCircuit: true, source } : next(url, context),
     })`
-  return new Service(t, { NODE_OPTIONS: preload(hooks), DATABASE_URL: backends.database })
+  return new Service(t, { NODE_OPTIONS: preload(hooks), DATABASE_URL: backends.database }, SOURCE)
 }
 
 t.test('SIGTERM while the service still loads: exit 0', async (t) => {
@@ -168,7 +172,7 @@ t.test('a module that cannot be loaded: exit 1, and why', async (t) => {
 })
 
 t.test('in production the delay is there unless it is set, and the log says why it leaves', async (t) => {
-  const { service, url } = await start(t, { NODE_ENV: 'production' })
+  const { service, url } = await start(t, { NODE_ENV: 'production' }, SOURCE)
   service.child.kill('SIGTERM')
   t.match(await service.logged('leaving'), { level: 30, signal: 'SIGTERM' })
   t.match(await ask(`${url}/health/ready`), { status: 503, body: { draining: true } })
@@ -186,7 +190,7 @@ t.test('a second signal exits at once', async (t) => {
 
 for (const route of ['/crash', '/reject']) {
   t.test(`an uncaught error (${route}) is logged once, without secrets, and ends the process with 1`, async (t) => {
-    const { service, url } = await start(t)
+    const { service, url } = await start(t, {}, SOURCE)
     const slow = ask(`${url}/sleep?ms=500`)
     await ask(`${url}${route}`)
     t.equal((await slow).status, 200, 'what is in flight finishes')

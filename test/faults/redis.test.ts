@@ -1,14 +1,14 @@
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { startRedis } from '../../dev/redis.ts'
-import { database, Service } from '../helper.ts'
+import { Service, sharedDatabase } from '../helper.ts'
 import { ask, PROBE_LIMIT_MS, Prober, QUICK, ROUTES, TcpProxy } from './tools.ts'
 
 async function setUp(t: Test, databaseUrl?: string) {
   const redis = await startRedis()
   t.teardown(() => redis.close())
   const proxy = await TcpProxy.start(t, redis.url)
-  const DATABASE_URL = databaseUrl ?? (await database(t))
+  const DATABASE_URL = databaseUrl ?? (await sharedDatabase())
   const service = new Service(t, { ...QUICK, ...ROUTES, DATABASE_URL, REDIS_URL: proxy.url })
   const url = await service.url()
   await service.logged('ready')
@@ -54,7 +54,7 @@ t.test('Redis hangs, and boot does not wait', async (t) => {
   const redis = await startRedis()
   t.teardown(() => redis.close())
   redis.pause()
-  const service = new Service(t, { ...QUICK, DATABASE_URL: await database(t), REDIS_URL: redis.url })
+  const service = new Service(t, { ...QUICK, DATABASE_URL: await sharedDatabase(), REDIS_URL: redis.url })
   const url = await service.url()
   await service.logged('ready')
   t.equal((await ask(`${url}/health/ready`)).status, 200)

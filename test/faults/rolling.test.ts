@@ -7,14 +7,14 @@ import path from 'node:path'
 import { text } from 'node:stream/consumers'
 import t from 'tap'
 import { freePort } from '../../dev/ports.ts'
-import { database, Service, until } from '../helper.ts'
+import { Service, sharedDatabase, until } from '../helper.ts'
 import { Client } from './client.ts'
 import { QUICK, ROUTES } from './tools.ts'
 
 const skip = spawnSync('haproxy', ['-v']).error ? 'haproxy is not installed' : false
 
 t.test('a rolling restart of two replicas behind HAProxy loses no request', { skip }, async (t) => {
-  const DATABASE_URL = await database(t)
+  const DATABASE_URL = await sharedDatabase()
   const [front, ...ports] = [await freePort(), await freePort(), await freePort()]
   const replica = async (port: number | undefined) => {
     const env = { ...QUICK, ...ROUTES, DATABASE_URL, PORT: String(port), SHUTDOWN_DELAY_MS: '3000' }

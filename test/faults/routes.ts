@@ -1,29 +1,31 @@
 import { subscribe } from 'node:diagnostics_channel'
 import { EventEmitter, once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { Type } from '@fastify/type-provider-typebox'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { sql } from 'kysely'
+import type { Kysely } from 'kysely'
+import type { DB } from '../../src/database/types.ts'
 
 const release = new EventEmitter()
 
-/** Routes that keep the backends busy, or break the process. */
-const routes: FastifyPluginAsyncTypebox = async (fastify) => {
-  const schema = { querystring: Type.Object({ ms: Type.Number({ default: 0 }), seconds: Type.Number({ default: 0 }) }) }
+/** By the Kysely of the service: one of this module's own would have to be loaded too. */
+const pause = (db: Kysely<DB>, seconds = 0) =>
+  db.selectNoFrom(({ fn, val }) => fn('pg_sleep', [val(seconds)]).as('slept')).execute()
 
-  fastify.get('/sleep', { schema }, ({ query }) => sleep(query.ms, { slept: query.ms }))
-  fastify.get('/query', { schema }, async ({ query }) => {
-    const { rows } = await sql`select pg_sleep(${query.seconds})`.execute(fastify.db)
-    return rows
-  })
+/** Routes that keep the backends busy, or break the process. */
+const routes: FastifyPluginAsync = async (fastify) => {
+  const number = { type: 'number', default: 0 }
+  const schema = { querystring: { type: 'object', properties: { ms: number, seconds: number } } }
+  type Query = { Querystring: { ms: number; seconds: number } }
+
+  fastify.get<Query>('/sleep', { schema }, ({ query }) => sleep(query.ms, { slept: query.ms }))
+  fastify.get<Query>('/query', { schema }, ({ query }) => pause(fastify.db, query.seconds))
   // In a transaction: busy for so long, then idle until /release.
-  fastify.get('/transaction', { schema }, ({ query }) =>
+  fastify.get<Query>('/transaction', { schema }, ({ query }) =>
     fastify.db.transaction().execute(async (trx) => {
-      await sql`select pg_sleep(${query.seconds})`.execute(trx)
+      await pause(trx, query.seconds)
       await once(release, 'release')
-      await sql`select 1`.execute(trx)
+      await pause(trx)
       return {}
     }),
   )

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startRedis } from '../../dev/redis.ts'
 import type { Server } from '../../dev/server.ts'
-import { build, database, Service, until } from '../helper.ts'
+import { build, Service, sharedDatabase, until } from '../helper.ts'
 import { command } from './redis-command.ts'
 import { PROBE_LIMIT_MS, Prober, QUICK } from './tools.ts'
 
@@ -114,7 +114,7 @@ t.test('boot waits for no sentinel, and what is given up is tried again', async 
   const [one, two, three] = all.sentinels as [Server, Server, Server]
   one.pause()
   await Promise.all([two.stop(), three.stop()])
-  const service = new Service(t, { ...QUICK, ...all.variables, DATABASE_URL: await database(t) })
+  const service = new Service(t, { ...QUICK, ...all.variables, DATABASE_URL: await sharedDatabase() })
   const url = await service.url()
   const health = new Prober(t, `${url}/health`)
   t.match((await health.next(503)).body, { services: { redis: { status: 'error' } } })

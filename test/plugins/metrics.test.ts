@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { HTTPMethods } from 'fastify'
 import { getMetricsFromIterator, type PromLabels } from 'prom2javascript'
 import t from 'tap'
-import { type App, build, database, Service, unstarted, until } from '../helper.ts'
+import { type App, build, database, Service, sharedDatabase, unstarted, until } from '../helper.ts'
 
 const OWN = { METRICS: 'true', MIGRATIONS: 'off' }
 
@@ -82,7 +82,7 @@ t.test('Prometheus can read it', async (t) => {
 })
 
 t.test('a service says there what it does', async (t) => {
-  const service = new Service(t, { DATABASE_URL: await database(t), METRICS: 'true' })
+  const service = new Service(t, { DATABASE_URL: await sharedDatabase(), METRICS: 'true' })
   const url = await service.url()
   await service.logged('ready')
   const text = await (await fetch(`${url}/metrics`)).text()

@@ -64,7 +64,7 @@ t.test('a migration that fails: named, rolled back with its batch, exit 1', asyn
       "import { sql } from 'kysely'\nexport const up = (db) => sql`create table first ()`.execute(db)\n",
   })
   const DATABASE_URL = await database(t)
-  const service = new Service(t, { DATABASE_URL }, directory)
+  const service = new Service(t, { DATABASE_URL }, { source: directory })
   t.equal(await service.exited, 1)
   t.match(service.fatal, {
     level: 60,

@@ -8,7 +8,7 @@ import t, { type Test } from 'tap'
 import { Type } from 'typebox'
 import { Check } from 'typebox/schema'
 import manifest from '../../package.json' with { type: 'json' }
-import { type App, build, database, preload, Service, unstarted } from '../helper.ts'
+import { type App, build, preload, ROOT, Service, sharedDatabase, unstarted } from '../helper.ts'
 
 type Response = {
   description: string
@@ -112,7 +112,7 @@ t.test('HEALTH_DETAILS=false: the document names no route that is not there', as
 
 t.test('every answer is as the document says: status, content type, headers, body', async (t) => {
   const health = ['/health/live', '/health/ready', '/health', '/health/db']
-  const DATABASE_URL = await database(t)
+  const DATABASE_URL = await sharedDatabase()
 
   const starting = await unstarted(t, { ...ON, DATABASE_URL, MIGRATIONS: 'off' }, { routes })
   const document = await documentOf(t, starting)
@@ -159,7 +159,11 @@ t.test('the page for people answers while the service starts, as the document do
 t.test('without dev dependencies, as in the image, the document is there and the page is not', async (t) => {
   const hook = `import { registerHooks } from 'node:module'
     registerHooks({ resolve: (name, context, next) => next(name === '@fastify/swagger-ui' ? './none' : name, context) })`
-  const service = new Service(t, { ...ON, NODE_OPTIONS: preload(hook), DATABASE_URL: await database(t) })
+  const service = new Service(
+    t,
+    { ...ON, NODE_OPTIONS: preload(hook), DATABASE_URL: await sharedDatabase() },
+    { source: ROOT },
+  )
   const url = await service.url()
   await service.logged('ready')
   await service.logged('no /docs')

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { startRedis } from '../../dev/redis.ts'
-import { build, database, Service, until } from '../helper.ts'
+import { build, Service, sharedDatabase, until } from '../helper.ts'
 
 t.test('boot does not wait for Redis, and a command fails at once without it', async (t) => {
   const redis = await startRedis()
@@ -63,7 +63,7 @@ t.test('a wrong password is degraded, and in no output', async (t) => {
   const redis = await startRedis({ password: 'right' })
   t.teardown(() => redis.close())
   const { href: REDIS_URL } = Object.assign(new URL(redis.url), { password: 'hunter2' })
-  const service = new Service(t, { DATABASE_URL: await database(t), REDIS_URL, LOG_LEVEL: 'trace' })
+  const service = new Service(t, { DATABASE_URL: await sharedDatabase(), REDIS_URL, LOG_LEVEL: 'trace' })
   const url = await service.url()
   await service.logged('ready')
   await service.logged('redis failed')
