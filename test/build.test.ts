@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import t from 'tap'
 import { build } from '../dev/build.ts'
-import { copyProject, database, ROOT, Service, sharedDatabase } from './helper.ts'
+import { copyProject, database, ROOT, sharedDatabase } from './helper.ts'
+import { Service } from './process.ts'
 
 const needed = ['start.js', 'dev/build.ts', 'dev/fingerprint.js', 'package-lock.json']
 const files = await Promise.all(needed.map(async (name) => [name, await readFile(path.join(ROOT, name), 'utf8')]))

@@ -1,7 +1,8 @@
 import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
-import { build, copyProject, database, MIGRATIONS, query, ROOT, run } from './helper.ts'
+import { build } from './app.ts'
+import { copyProject, database, MIGRATIONS, query, ROOT, run } from './helper.ts'
 
 /** Runs a program of node_modules as a person at a shell does. */
 async function shell(program: string, args: string[], env: NodeJS.ProcessEnv, cwd = ROOT): Promise<string> {

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { ROOT, run, Service, sharedDatabase } from './helper.ts'
+import { ROOT, run, sharedDatabase } from './helper.ts'
+import { Service } from './process.ts'
 
 const readme = readFileSync(path.join(ROOT, 'README.md'), 'utf8')
 const section = readme.split('\n## ').find((part) => part.startsWith('Call it from another service')) as string

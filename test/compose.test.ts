@@ -5,7 +5,8 @@ import t from 'tap'
 import { parse } from 'yaml'
 import { composeVariables } from '../dev/compose.ts'
 import { schema } from '../src/config.ts'
-import { build, configure, query, ROOT } from './helper.ts'
+import { build, configure } from './app.ts'
+import { query, ROOT } from './helper.ts'
 import { offerTimescaledb } from './timescaledb.ts'
 
 interface Service {

@@ -5,7 +5,7 @@ import t, { type Test } from 'tap'
 import { urlsOfHosts } from '../src/config.ts'
 import { connectionOptions } from '../src/database/connection.ts'
 import type { ConfigError } from '../src/plugins/env.ts'
-import { configure } from './helper.ts'
+import { configure } from './app.ts'
 
 const DATABASE_URL = 'postgres://user:hunter2@database.example/app'
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { documents } from '../dev/docs.ts'
-import { configure } from './helper.ts'
+import { configure } from './app.ts'
 
 for (const [file, content] of Object.entries(documents())) {
   t.test(`${file} tells every setting as src/config.ts does (npm run docs writes it)`, async (t) => {

@@ -2,7 +2,8 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import t from 'tap'
 import { freePort } from '../dev/ports.ts'
-import { Service, sharedDatabase } from './helper.ts'
+import { sharedDatabase } from './helper.ts'
+import { Service } from './process.ts'
 
 t.test("Docker's health check passes on 200 alone", async (t) => {
   const port = String(await freePort())

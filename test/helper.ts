@@ -1,19 +1,12 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify'
 import pg from 'pg'
 import file, { type Test } from 'tap'
-import service from '../src/app.ts'
-import type { Config } from '../src/config.ts'
-import { logger } from '../src/logger.ts'
-import env from '../src/plugins/env.ts'
-import { requestOptions } from '../src/plugins/requests.ts'
 
 export const ROOT = path.join(import.meta.dirname, '..')
 
@@ -23,7 +16,7 @@ export interface LogLine {
   [key: string]: unknown
 }
 
-function required(name: string): string {
+export function required(name: string): string {
   const value = process.env[name]
   if (!value) throw new Error(`${name} is not set: run the tests with npm test`)
   return value
@@ -32,8 +25,8 @@ function required(name: string): string {
 /** The shared servers' own addresses. */
 export const backends = { database: required('TEST_DATABASE_URL'), redis: required('TEST_REDIS_URL') }
 
-/** Settings that make the tests fast and say nothing of the machine. */
-const ENV = {
+/** Settings of the service that make the tests fast and say nothing of the machine. */
+export const ENV = {
   NODE_ENV: 'test',
   PORT: '0',
   HEALTH_CACHE_MS: '0',
@@ -95,57 +88,13 @@ export function migrationsFolder(t: Test, files: Record<string, string>): string
   return t.testdir({ ...Object.fromEntries(own), ...files })
 }
 
-/** What the env plugin makes of these variables. */
-export async function configure(t: Test, variables: NodeJS.ProcessEnv): Promise<Config> {
-  const app = fastify()
-  t.teardown(() => app.close())
-  await app.register(env, { env: variables })
-  return app.config
-}
-
 /** The names of the project's migrations, in their order. */
 export const MIGRATIONS = readdirSync(path.join(ROOT, 'migrations'))
   .map((file) => path.parse(file).name)
   .sort()
 
-export type App = FastifyInstance & { logs: LogLine[] }
-
-/**
- * The service in this process, without the port, started. Closed at the end of the test.
- * `routes` is a plugin of the test's own, registered behind the others as a template's user would.
- */
-export async function build(t: Test, variables: NodeJS.ProcessEnv = {}, routes?: FastifyPluginAsync): Promise<App> {
-  const app = await unstarted(t, variables, { routes })
-  await app.lifecycle.start()
-  return app
-}
-
-/** The same before its start tasks. `folder`: migrations of the test's own, for a database of its own. */
-export async function unstarted(
-  t: Test,
-  variables: NodeJS.ProcessEnv = {},
-  { routes, folder }: { routes?: FastifyPluginAsync | undefined; folder?: string } = {},
-): Promise<App> {
-  const logs: LogLine[] = []
-  const stream = { write: (line: string) => logs.push(JSON.parse(line)) }
-  const app: FastifyInstance = fastify({ logger: { ...logger, stream }, ...requestOptions })
-  t.teardown(() => app.close())
-  await app.register(service, {
-    ...(folder && { folder }),
-    env: {
-      ...ENV,
-      LOG_LEVEL: 'debug',
-      DATABASE_URL: variables['DATABASE_URL'] ?? (await (folder ? database(t) : sharedDatabase())),
-      ...variables,
-    },
-  })
-  if (routes) await app.register(routes)
-  await app.ready()
-  return Object.assign(app, { logs })
-}
-
 /** How a command starts that runs without tap's hooks: tsc cannot be loaded with them, and the rest is slow. */
-function withoutHooks(nodeOptions = ''): string[] {
+export function withoutHooks(nodeOptions = ''): string[] {
   return ['env', `NODE_OPTIONS=${nodeOptions}`]
 }
 
@@ -158,75 +107,6 @@ export async function run(
   const PATH = `${path.join(ROOT, 'node_modules/.bin')}:${process.env['PATH']}`
   const [command, ...rest] = [...withoutHooks(), program, ...args]
   return promisify(execFile)(command as string, rest, { cwd, env: { ...env, PATH } })
-}
-
-/** The service as a process. Killed at the end of the test if it still runs. */
-export class Service {
-  readonly child: ChildProcess
-  readonly logs: LogLine[] = []
-  output = ''
-  readonly exited: Promise<number | null>
-  #waiting: (() => void)[] = []
-
-  /**
-   * The build, as it ships: it starts in a third of the time. `source`: the folder of the project, whose source runs and
-   * counts for coverage, or of a copy. `wrapper`: a command that runs the service in surroundings of its own.
-   * TEST_SERVICE: another program in place of either.
-   */
-  constructor(t: Test, env: NodeJS.ProcessEnv, { source, wrapper = [] }: { source?: string; wrapper?: string[] } = {}) {
-    const dist = required('TEST_BUILD')
-    const main = process.env['TEST_SERVICE'] ?? (source ? 'src/server.ts' : path.join(dist, 'src/server.js'))
-    const measured = source === ROOT && main === 'src/server.ts'
-    const unmeasured = measured ? [] : [...withoutHooks(env['NODE_OPTIONS']), `NODE_COMPILE_CACHE=${dist}/cache`]
-    const [program, ...args] = [...wrapper, ...unmeasured, process.execPath, main]
-    this.child = spawn(program as string, args, {
-      cwd: source ?? ROOT,
-      env: { PATH: process.env['PATH'], ...ENV, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    this.exited = once(this.child, 'close').then(([code]) => code)
-    let rest = ''
-    this.child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
-      this.output += chunk
-      const lines = (rest + chunk).split('\n')
-      rest = lines.pop() as string
-      this.logs.push(...lines.map((line) => JSON.parse(line)))
-      for (const wake of this.#waiting.splice(0)) wake()
-    })
-    this.child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
-      this.output += chunk
-    })
-    t.teardown(() => this.child.kill('SIGKILL'))
-  }
-
-  /** The first log line with this message; waits for it. Rejects when the process ends without. */
-  async logged(msg: string): Promise<LogLine> {
-    for (;;) {
-      const line = this.logs.find((entry) => entry.msg.startsWith(msg))
-      if (line) return line
-      const next = new Promise<void>((resolve) => this.#waiting.push(resolve))
-      const ended = this.exited.then((code) => {
-        throw new Error(`exited with ${code} before it logged "${msg}":\n${this.output}`)
-      })
-      await Promise.race([next, ended])
-    }
-  }
-
-  /** What it said when it gave up. */
-  get fatal(): LogLine | undefined {
-    return this.logs.find(({ level }) => level === 60)
-  }
-
-  /** Its address, once it listens. */
-  async url(): Promise<string> {
-    const { msg } = await this.logged('Server listening at ')
-    return msg.slice('Server listening at '.length)
-  }
-}
-
-/** `NODE_OPTIONS` for a `Service` that runs this module before its own. */
-export function preload(source: string): string {
-  return `--import=data:text/javascript,${encodeURIComponent(source)}`
 }
 
 /** Asks until the condition holds: for what no event tells. The suite's time limit bounds it. */

@@ -7,7 +7,9 @@ import t, { type Test } from 'tap'
 import { parseAllDocuments } from 'yaml'
 import { schema } from '../src/config.ts'
 import { service } from '../src/service.ts'
-import { configure, ROOT, run, Service, sharedDatabase } from './helper.ts'
+import { configure } from './app.ts'
+import { ROOT, run, sharedDatabase } from './helper.ts'
+import { Service } from './process.ts'
 
 const FOLDER = path.join(ROOT, 'deploy/kubernetes')
 const FILES = [

@@ -3,7 +3,8 @@ import { NO_MIGRATIONS } from 'kysely/migration'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { createMigrator, migrationDialect, migrationState } from '../src/database/migrator.ts'
-import { configure, database, query } from './helper.ts'
+import { configure } from './app.ts'
+import { database, query } from './helper.ts'
 
 /**
  * What the catalogs say of the schema: every relation, column, constraint, index, function, trigger and policy.

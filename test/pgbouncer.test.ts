@@ -1,6 +1,6 @@
 import t from 'tap'
-import { Service } from './helper.ts'
 import { needsPgbouncer, pooled } from './pgbouncer.ts'
+import { Service } from './process.ts'
 
 t.test('three replicas migrate beside PgBouncer, and serve over it', needsPgbouncer, async (t) => {
   const variables = await pooled(t, { empty: true })

@@ -20,7 +20,7 @@ t.test('README: "Your first table and route" works as it stands', { skip }, asyn
     'src/routes/notes.ts': route as string,
     'test/routes/notes.test.ts': spec as string,
   })
-  await cp(path.join(ROOT, 'test/helper.ts'), path.join(directory, 'test/helper.ts'))
+  for (const name of ['test/app.ts', 'test/helper.ts']) await cp(path.join(ROOT, name), path.join(directory, name))
   const app = path.join(directory, 'src/app.ts')
   const source = await readFile(app, 'utf8')
   await writeFile(

@@ -1,7 +1,7 @@
 import type { Cluster, Redis } from 'ioredis'
 import t from 'tap'
 import { redisClient } from '../src/redis-client.ts'
-import { configure } from './helper.ts'
+import { configure } from './app.ts'
 
 const DATABASE_URL = 'postgres://user@localhost/app'
 

@@ -3,7 +3,8 @@ import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import t from 'tap'
 import { startPostgres } from '../dev/postgres.ts'
-import { backends, ROOT, Service, sharedDatabase } from './helper.ts'
+import { backends, ROOT, sharedDatabase } from './helper.ts'
+import { Service } from './process.ts'
 
 const SOURCE = { source: ROOT }
 

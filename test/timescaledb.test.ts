@@ -4,7 +4,8 @@ import { Kysely } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { createMigrator, migrationDialect } from '../src/database/migrator.ts'
-import { type App, backends, build, configure, copyProject, database, query, ROOT, unstarted } from './helper.ts'
+import { type App, build, configure, unstarted } from './app.ts'
+import { backends, copyProject, database, query, ROOT } from './helper.ts'
 import { offerTimescaledb } from './timescaledb.ts'
 
 const OFFERED = "select from pg_available_extensions where name = 'timescaledb'"

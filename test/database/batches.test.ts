@@ -6,7 +6,8 @@ import { type MigrationResultSet, NO_MIGRATIONS } from 'kysely/migration'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { createMigrator, migrationDialect } from '../../src/database/migrator.ts'
-import { configure, copyProject, database, migrationsFolder, query, ROOT, unstarted, until } from '../helper.ts'
+import { configure, unstarted } from '../app.ts'
+import { copyProject, database, migrationsFolder, query, ROOT, until } from '../helper.ts'
 
 const migration = (...statements: string[]) =>
   `import { sql } from 'kysely'

@@ -5,7 +5,9 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { createMigrator, type MigrationEvents, migrationDialect } from '../../src/database/migrator.ts'
-import { configure, copyProject, database, query, ROOT, Service, unstarted } from '../helper.ts'
+import { configure, unstarted } from '../app.ts'
+import { copyProject, database, query, ROOT } from '../helper.ts'
+import { Service } from '../process.ts'
 
 /** What the README and the error tell to do about a process that holds the lock and migrates nothing. */
 const END_HOLDER = `

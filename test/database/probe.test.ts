@@ -1,8 +1,9 @@
 import t from 'tap'
 import { connectionOptions } from '../../src/database/connection.ts'
 import { Probe } from '../../src/database/probe.ts'
+import { configure } from '../app.ts'
 import { TcpProxy } from '../faults/tools.ts'
-import { configure, database, query } from '../helper.ts'
+import { database, query } from '../helper.ts'
 
 const patience = () => AbortSignal.timeout(60_000)
 

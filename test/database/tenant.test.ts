@@ -4,7 +4,8 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { type TenantColumns, tenantColumns } from '../../src/database/columns.ts'
 import { setTenant, withTenant } from '../../src/database/tenant.ts'
-import { build, database } from '../helper.ts'
+import { build } from '../app.ts'
+import { database } from '../helper.ts'
 import { needsPgbouncer, pooled } from '../pgbouncer.ts'
 
 interface Tables {

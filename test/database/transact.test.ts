@@ -6,7 +6,8 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { transact, UnknownOutcomeError } from '../../src/database/transact.ts'
-import { build, database, query, until } from '../helper.ts'
+import { build } from '../app.ts'
+import { database, query, until } from '../helper.ts'
 import { needsPgbouncer, pooled } from '../pgbouncer.ts'
 
 interface Tables {

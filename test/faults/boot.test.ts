@@ -4,7 +4,8 @@ import { once } from 'node:events'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { copyProject, database, query, Service, until } from '../helper.ts'
+import { copyProject, database, query, until } from '../helper.ts'
+import { Service } from '../process.ts'
 import { ask, PROBE_LIMIT_MS, Prober, QUICK, TcpProxy } from './tools.ts'
 
 // Most of what these tests do is wait.

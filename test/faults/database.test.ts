@@ -1,7 +1,8 @@
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { query, Service, until } from '../helper.ts'
+import { query, until } from '../helper.ts'
+import { Service } from '../process.ts'
 import { type Answer, ask, PROBE_LIMIT_MS, Prober, QUICK, ROUTES, TcpProxy } from './tools.ts'
 
 interface Pool {

@@ -5,7 +5,8 @@ import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { postgresVersion } from '../../dev/postgres-binaries.ts'
 import type { Server } from '../../dev/server.ts'
-import { build, query, until } from '../helper.ts'
+import { build } from '../app.ts'
+import { query, until } from '../helper.ts'
 import { PROBE_LIMIT_MS, Prober, TcpProxy } from './tools.ts'
 
 const SETTINGS = { wal_level: 'replica', max_wal_senders: '5', synchronous_commit: 'on' }

@@ -1,7 +1,8 @@
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { startRedis } from '../../dev/redis.ts'
-import { Service, sharedDatabase } from '../helper.ts'
+import { sharedDatabase } from '../helper.ts'
+import { Service } from '../process.ts'
 import { ask, PROBE_LIMIT_MS, Prober, QUICK, ROUTES, TcpProxy } from './tools.ts'
 
 async function setUp(t: Test, databaseUrl?: string) {

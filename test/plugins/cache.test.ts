@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startRedis } from '../../dev/redis.ts'
-import { type App, build, until } from '../helper.ts'
+import { type App, build } from '../app.ts'
+import { until } from '../helper.ts'
 
 const TIMEOUT_MS = 200
 

@@ -3,7 +3,8 @@ import { writeFileSync } from 'node:fs'
 import { sql } from 'kysely'
 import t from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { build, query, until } from '../helper.ts'
+import { build } from '../app.ts'
+import { query, until } from '../helper.ts'
 
 const TERMINATE =
   'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'

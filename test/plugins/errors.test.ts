@@ -1,5 +1,5 @@
 import t from 'tap'
-import { build } from '../helper.ts'
+import { build } from '../app.ts'
 
 t.test(
   "errors of the server say nothing, those of a backend ask to come back, those of a client are Fastify's",

@@ -4,7 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { HTTPMethods } from 'fastify'
 import { getMetricsFromIterator, type PromLabels } from 'prom2javascript'
 import t from 'tap'
-import { type App, build, database, Service, sharedDatabase, unstarted, until } from '../helper.ts'
+import { type App, build, unstarted } from '../app.ts'
+import { database, sharedDatabase, until } from '../helper.ts'
+import { Service } from '../process.ts'
 
 const OWN = { METRICS: 'true', MIGRATIONS: 'off' }
 

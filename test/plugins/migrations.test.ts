@@ -2,17 +2,9 @@ import { Kysely } from 'kysely'
 import t from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { createMigrator, migrationDialect, migrationState } from '../../src/database/migrator.ts'
-import {
-  configure,
-  copyProject,
-  database,
-  MIGRATIONS,
-  migrationsFolder,
-  query,
-  Service,
-  unstarted,
-  until,
-} from '../helper.ts'
+import { configure, unstarted } from '../app.ts'
+import { copyProject, database, MIGRATIONS, migrationsFolder, query, until } from '../helper.ts'
+import { Service } from '../process.ts'
 
 const OBSOLETE = "insert into kysely_migration values ('99981231000000_of_a_newer_image', '2026-12-31T00:00:00.000Z')"
 

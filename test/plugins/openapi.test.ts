@@ -8,7 +8,9 @@ import t, { type Test } from 'tap'
 import { Type } from 'typebox'
 import { Check } from 'typebox/schema'
 import manifest from '../../package.json' with { type: 'json' }
-import { type App, build, preload, ROOT, Service, sharedDatabase, unstarted } from '../helper.ts'
+import { type App, build, unstarted } from '../app.ts'
+import { ROOT, sharedDatabase } from '../helper.ts'
+import { preload, Service } from '../process.ts'
 
 type Response = {
   description: string

@@ -1,7 +1,9 @@
 import { rm } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { startRedis } from '../../dev/redis.ts'
-import { build, Service, sharedDatabase, until } from '../helper.ts'
+import { build } from '../app.ts'
+import { sharedDatabase, until } from '../helper.ts'
+import { Service } from '../process.ts'
 
 t.test('boot does not wait for Redis, and a command fails at once without it', async (t) => {
   const redis = await startRedis()

@@ -4,7 +4,8 @@ import fastify from 'fastify'
 import t from 'tap'
 import { logger } from '../../src/logger.ts'
 import { requestOptions } from '../../src/plugins/requests.ts'
-import { type App, build, type LogLine, unstarted, until } from '../helper.ts'
+import { type App, build, unstarted } from '../app.ts'
+import { type LogLine, until } from '../helper.ts'
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 const TRACE_ID = /^[0-9a-f]{32}$/

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { type App, build, query } from '../helper.ts'
+import { type App, build } from '../app.ts'
+import { query } from '../helper.ts'
 
 const warnings = ({ logs }: App) => logs.filter(({ level, msg }) => level === 40 && msg.includes('row-level security'))
 

@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { build, database, MIGRATIONS, unstarted, until } from '../helper.ts'
+import { build, unstarted } from '../app.ts'
+import { database, MIGRATIONS, until } from '../helper.ts'
 
 const OK = { status: 'ok', latencyMs: Number }
 const SERVICES = { database: OK, redis: OK }

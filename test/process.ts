@@ -1,0 +1,74 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import path from 'node:path'
+import type { Test } from 'tap'
+import { ENV, type LogLine, ROOT, required, withoutHooks } from './helper.ts'
+
+/** The service as a process. Killed at the end of the test if it still runs. */
+export class Service {
+  readonly child: ChildProcess
+  readonly logs: LogLine[] = []
+  output = ''
+  readonly exited: Promise<number | null>
+  #waiting: (() => void)[] = []
+
+  /**
+   * The build, as it ships: it starts in a third of the time. `source`: the folder of the project, whose source runs and
+   * counts for coverage, or of a copy. `wrapper`: a command that runs the service in surroundings of its own.
+   * TEST_SERVICE: another program in place of either.
+   */
+  constructor(t: Test, env: NodeJS.ProcessEnv, { source, wrapper = [] }: { source?: string; wrapper?: string[] } = {}) {
+    const dist = required('TEST_BUILD')
+    const main = process.env['TEST_SERVICE'] ?? (source ? 'src/server.ts' : path.join(dist, 'src/server.js'))
+    const measured = source === ROOT && main === 'src/server.ts'
+    const unmeasured = measured ? [] : [...withoutHooks(env['NODE_OPTIONS']), `NODE_COMPILE_CACHE=${dist}/cache`]
+    const [program, ...args] = [...wrapper, ...unmeasured, process.execPath, main]
+    this.child = spawn(program as string, args, {
+      cwd: source ?? ROOT,
+      env: { PATH: process.env['PATH'], ...ENV, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    this.exited = once(this.child, 'close').then(([code]) => code)
+    let rest = ''
+    this.child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
+      this.output += chunk
+      const lines = (rest + chunk).split('\n')
+      rest = lines.pop() as string
+      this.logs.push(...lines.map((line) => JSON.parse(line)))
+      for (const wake of this.#waiting.splice(0)) wake()
+    })
+    this.child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+      this.output += chunk
+    })
+    t.teardown(() => this.child.kill('SIGKILL'))
+  }
+
+  /** The first log line with this message; waits for it. Rejects when the process ends without. */
+  async logged(msg: string): Promise<LogLine> {
+    for (;;) {
+      const line = this.logs.find((entry) => entry.msg.startsWith(msg))
+      if (line) return line
+      const next = new Promise<void>((resolve) => this.#waiting.push(resolve))
+      const ended = this.exited.then((code) => {
+        throw new Error(`exited with ${code} before it logged "${msg}":\n${this.output}`)
+      })
+      await Promise.race([next, ended])
+    }
+  }
+
+  /** What it said when it gave up. */
+  get fatal(): LogLine | undefined {
+    return this.logs.find(({ level }) => level === 60)
+  }
+
+  /** Its address, once it listens. */
+  async url(): Promise<string> {
+    const { msg } = await this.logged('Server listening at ')
+    return msg.slice('Server listening at '.length)
+  }
+}
+
+/** `NODE_OPTIONS` for a `Service` that runs this module before its own. */
+export function preload(source: string): string {
+  return `--import=data:text/javascript,${encodeURIComponent(source)}`
+}
