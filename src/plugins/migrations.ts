@@ -6,6 +6,7 @@ import { NotRolledBackError } from '../database/concurrently.ts'
 import {
   createMigrator,
   MigrationError,
+  type MigrationOptions,
   type MigrationState,
   migrationDialect,
   migrationState,
@@ -32,23 +33,21 @@ export default fp<{ folder?: string }>(
     if (config.MIGRATIONS === 'off') return
 
     async function migrate(signal: AbortSignal, waitFor: (what: string) => void): Promise<void> {
-      const events = {
+      const options: MigrationOptions = {
+        folder,
+        signal,
         waiting() {
           waitFor('migration lock')
           log.info('another process migrates: waiting for its lock')
         },
         locked: () => waitFor('migrations'),
-        retrying: (migration: string | undefined, attempt: number) =>
+        retrying: (migration, attempt) =>
           log.warn({ migration, attempt }, 'a table is locked: rolled back, trying again'),
-        applied: (migration: string, _: string, durationMs: number) => log.info({ migration, durationMs }, 'migrated'),
-        notice: (notice: string | undefined) => log.info({ notice }, 'the database has a notice'),
+        applied: (migration, durationMs) => log.info({ migration, durationMs }, 'migrated'),
+        notice: (notice) => log.info({ notice }, 'the database has a notice'),
       }
-      const db = new Kysely<never>({ dialect: migrationDialect(config, events, signal) })
-      try {
-        explain(await createMigrator(db, events, signal, folder).migrateToLatest())
-      } finally {
-        await db.destroy()
-      }
+      await using db = new Kysely<never>({ dialect: migrationDialect(config, options) })
+      explain(await createMigrator(db, options).migrateToLatest())
     }
 
     lifecycle.add('migrations', ({ signal, waitFor }) =>
