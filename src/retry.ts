@@ -33,15 +33,13 @@ export async function retry(
   { signal, log, message }: { signal: AbortSignal; log: FastifyBaseLogger; message: string },
 ): Promise<void> {
   const quiet = quietly(log, message)
-  const succeeds = async () => {
+  for (let tries = 0; ; tries++) {
     try {
-      await attempt()
-      return true
+      return await attempt()
     } catch (err) {
       if (signal.aborted || isPermanent(err)) throw err
       quiet.failed(err)
-      return false
     }
+    await sleep(backoff(tries), undefined, { signal })
   }
-  for (let tries = 0; !(await succeeds()); tries++) await sleep(backoff(tries), undefined, { signal })
 }

@@ -34,13 +34,12 @@ export async function transact<DB, T>(
   run: (trx: Transaction<DB>) => Promise<T>,
   { isolation, attempts = 3, maxDelayMs = 5_000 }: TransactOptions = {},
 ): Promise<T> {
-  let outcome = await once(db, run, isolation)
-  for (let attempt = 1; 'err' in outcome; attempt++) {
+  for (let attempt = 1; ; attempt++) {
+    const outcome = await once(db, run, isolation)
+    if ('result' in outcome) return outcome.result
     if (!outcome.again || attempt >= attempts) throw outcome.err
     await sleep(backoff(attempt, maxDelayMs))
-    outcome = await once(db, run, isolation)
   }
-  return outcome.result
 }
 
 type Outcome<T> = { result: T } | { err: unknown; again: boolean }
@@ -50,29 +49,22 @@ async function once<DB, T>(
   run: (trx: Transaction<DB>) => Promise<T>,
   isolation?: IsolationLevel,
 ): Promise<Outcome<T>> {
-  let trx: ControlledTransaction<DB>
+  let trx: ControlledTransaction<DB> | undefined
+  let committing = false
   try {
     const transaction = db.startTransaction()
     trx = await (isolation ? transaction.setIsolationLevel(isolation) : transaction).execute()
-  } catch (err) {
-    return { err, again: saysLost(err) }
-  }
-  let result: T
-  try {
-    result = await run(trx)
-  } catch (err) {
-    const lost = await endedByLoss(trx)
-    // The caller's own error can look like a lost connection: one to something else.
-    return { err, again: asksAgain(err) || (lost && saysLost(err)) }
-  }
-  try {
+    const result = await run(trx)
+    committing = true
     await trx.commit().execute()
     return { result }
   } catch (err) {
+    if (!trx) return { err, again: saysLost(err) }
     const lost = await endedByLoss(trx)
-    if (NEVER_SENT.test((err as Error).message)) return { err, again: true }
-    if (lost) return { err: new UnknownOutcomeError(err), again: false }
-    return { err, again: asksAgain(err) }
+    if (committing && NEVER_SENT.test((err as Error).message)) return { err, again: true }
+    if (committing && lost) return { err: new UnknownOutcomeError(err), again: false }
+    // The caller's own error can look like a lost connection: one to something else.
+    return { err, again: asksAgain(err) || (lost && saysLost(err)) }
   }
 }
 
