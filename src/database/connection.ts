@@ -30,8 +30,7 @@ export function connectionOptions(config: Config, use: Use = 'service'): Connect
   // Sent over TLS in production: the default of `pg` is clear text.
   options.ssl ??= config.NODE_ENV === 'production' && !servers.every(({ host }) => THIS_HOST.test(host as string))
   if (servers.length === 1) return options
-  const hosts = servers.map(({ host, port }) => ({ host, port }))
-  return { ...options, Client: primaryClient(options, hosts, config.HEALTH_TIMEOUT_MS) }
+  return { ...options, Client: primaryClient(options, servers, config.HEALTH_TIMEOUT_MS) }
 }
 
 function fromUrl(config: Config, name: 'DATABASE_URL' | 'DATABASE_MIGRATION_URL'): pg.ClientConfig[] {
