@@ -33,13 +33,15 @@ export async function retry(
   { signal, log, message }: { signal: AbortSignal; log: FastifyBaseLogger; message: string },
 ): Promise<void> {
   const quiet = quietly(log, message)
-  for (let tries = 0; ; tries++) {
+  const succeeds = async () => {
     try {
-      return await attempt()
+      await attempt()
+      return true
     } catch (err) {
       if (signal.aborted || isPermanent(err)) throw err
       quiet.failed(err)
+      return false
     }
-    await sleep(backoff(tries), undefined, { signal })
   }
+  for (let tries = 0; !(await succeeds()); tries++) await sleep(backoff(tries), undefined, { signal })
 }

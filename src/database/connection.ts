@@ -4,8 +4,6 @@ import { type Config, secret, urlsOfHosts } from '../config.ts'
 import { service } from '../service.ts'
 import { primaryClient } from './primary.ts'
 
-export type Use = 'service' | 'migration'
-
 /** `Client`: for several servers, in place of `pg.Client`. */
 export interface ConnectionOptions extends pg.ClientConfig {
   Client?: typeof pg.Client
@@ -18,7 +16,7 @@ const THIS_HOST = /^(localhost|127\.[\d.]+|::1|\/.*)$/
  * The password is read again for each new connection, so a rotated `…_FILE` needs no restart.
  * Throws when the URL cannot be parsed.
  */
-export function connectionOptions(config: Config, use: Use = 'service'): ConnectionOptions {
+export function connectionOptions(config: Config, use: 'service' | 'migration' = 'service'): ConnectionOptions {
   const name = use === 'migration' && config.DATABASE_MIGRATION_URL ? 'DATABASE_MIGRATION_URL' : 'DATABASE_URL'
   const servers = config[name] === undefined ? fromVariables(config) : fromUrl(config, name)
   const options = {

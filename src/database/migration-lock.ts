@@ -9,9 +9,9 @@ const LOCK_ID = sql.lit('3853314791062309107')
 const LOCK_WAIT_MS = 10 * 60_000
 
 /**
- * Runs it while no other process migrates. Kysely takes the same lock again for each batch: a session may hold it more
- * than once. But Kysely waits for it in the server: a statement that waits holds a snapshot, and `create index
- * concurrently` in the replica that has the lock would wait for that snapshot to end. So it is asked for, again and again.
+ * Runs it while no other process migrates. Asks for the lock again and again where Kysely waits in the server: a
+ * statement that waits holds a snapshot, and `create index concurrently` in the replica that has the lock would wait
+ * for that snapshot to end. Kysely takes the lock once more for each batch, at once: a session may hold it repeatedly.
  */
 export async function withMigrationLock<T>(
   db: QueryExecutorProvider,
@@ -26,8 +26,8 @@ export async function withMigrationLock<T>(
   for (let tries = 0; !(await isLocked()); tries++) {
     if (performance.now() > giveUp) {
       throw new Error(
-        `Another process has held the migration lock for ${lockWaitMs} ms. If none migrates: pg_locks shows its session, ` +
-          "locktype 'advisory', for pg_terminate_backend",
+        `Another process has held the migration lock for ${lockWaitMs} ms. If none migrates: pg_locks shows ` +
+          "its session, locktype 'advisory', for pg_terminate_backend",
       )
     }
     if (tries === 0) waiting?.()

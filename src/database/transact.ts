@@ -34,12 +34,13 @@ export async function transact<DB, T>(
   run: (trx: Transaction<DB>) => Promise<T>,
   { isolation, attempts = 3, maxDelayMs = 5_000 }: TransactOptions = {},
 ): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    const outcome = await once(db, run, isolation)
-    if ('result' in outcome) return outcome.result
+  let outcome = await once(db, run, isolation)
+  for (let attempt = 1; 'err' in outcome; attempt++) {
     if (!outcome.again || attempt >= attempts) throw outcome.err
     await sleep(backoff(attempt, maxDelayMs))
+    outcome = await once(db, run, isolation)
   }
+  return outcome.result
 }
 
 type Outcome<T> = { result: T } | { err: unknown; again: boolean }

@@ -39,7 +39,7 @@ export default fp(
     const deadline = () => AbortSignal.timeout(config.HEALTH_TIMEOUT_MS)
     fastify.addHook('onClose', async () => probe.close())
     if (options.Client) {
-      // What hangs on a server that is no longer the primary must not wait for a prober: finding another one cuts it off.
+      // What hangs on a server that is no longer primary must not wait for a prober: finding another one cuts it off.
       const watch = setInterval(() => probe.check(deadline()).catch(() => {}), WATCH_MS)
       fastify.addHook('onClose', async () => clearInterval(watch))
     }

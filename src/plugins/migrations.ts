@@ -1,4 +1,3 @@
-import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Kysely } from 'kysely'
 import type { MigrationResultSet } from 'kysely/migration'
@@ -28,8 +27,7 @@ declare module 'fastify' {
 export default fp<{ folder?: string }>(
   async function migrations(fastify, { folder }) {
     const { config, lifecycle, log, db } = fastify
-    const migrations: FastifyInstance['migrations'] = { state: undefined }
-    fastify.decorate('migrations', migrations)
+    fastify.decorate('migrations', { state: undefined })
     if (config.MIGRATIONS === 'off') return
 
     async function migrate(signal: AbortSignal, waitFor: (what: string) => void): Promise<void> {
@@ -53,8 +51,8 @@ export default fp<{ folder?: string }>(
     lifecycle.add('migrations', ({ signal, waitFor }) =>
       retry(
         async () => {
-          migrations.state = await migrationState(db, folder)
-          const { pending, unknown } = migrations.state
+          fastify.migrations.state = await migrationState(db, folder)
+          const { pending, unknown } = fastify.migrations.state
           if (config.MIGRATIONS === 'check' && pending.length + unknown.length > 0) {
             throw new MigrationError(
               `pending: ${pending.join(', ') || 'none'}; unknown: ${unknown.join(', ') || 'none'}`,
@@ -63,7 +61,7 @@ export default fp<{ folder?: string }>(
           if (unknown.length > 0) log.warn({ unknown }, 'the database is ahead of this code')
           if (pending.length === 0) return
           await migrate(signal, waitFor)
-          migrations.state = await migrationState(db, folder)
+          fastify.migrations.state = await migrationState(db, folder)
         },
         { signal, log, message: 'waiting to migrate' },
       ),
