@@ -8,10 +8,12 @@ const DAY_MS = 86_400_000
 
 const text = (description: string, options: TSchemaOptions = {}) =>
   Type.Optional(Type.String({ description, ...options }))
-const integer = (fallback: number, minimum: number, maximum: number, description: string) =>
+const flag = (description: string) => Type.Boolean({ default: false, description })
+const integer = (fallback: number | undefined, minimum: number, maximum: number, description: string) =>
   Type.Integer({ default: fallback, minimum, maximum, description })
 /** Milliseconds. */
-const duration = (fallback: number, description: string, minimum = 0) => integer(fallback, minimum, DAY_MS, description)
+const duration = (fallback: number | undefined, description: string, minimum = 0) =>
+  integer(fallback, minimum, DAY_MS, description)
 const choice = <T extends string>(fallback: T, values: T[], description: string) =>
   Type.Enum(values, { type: 'string', default: fallback, description })
 
@@ -30,7 +32,7 @@ export const schema = Type.Object({
     ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
     'least severe level logged',
   ),
-  METRICS: Type.Boolean({ default: false, description: 'serve /metrics for Prometheus' }),
+  METRICS: flag('serve /metrics for Prometheus'),
 
   DATABASE_URL: text(
     'postgres://user:password@host:5432/database; host:5432,host:5432 of which one takes writes; or the POSTGRES_ variables',
@@ -86,7 +88,7 @@ export const schema = Type.Object({
 
   HEALTH_TIMEOUT_MS: integer(800, 1, 900, 'deadline of each health check; probes answer in under a second'),
   HEALTH_CACHE_MS: duration(1_000, 'one answer serves every probe for'),
-  HEALTH_DETAILS: Type.Boolean({ default: false, description: 'serve /health/db, which shows versions and names' }),
+  HEALTH_DETAILS: flag('serve /health/db, which shows versions and names'),
   READINESS_REQUIRES: Type.Unsafe<string[]>({
     type: 'string',
     separator: ',',
@@ -94,17 +96,10 @@ export const schema = Type.Object({
     description: `checks that readiness needs, of: ${BACKENDS}; empty: none`,
   }),
 
-  API_DOCS: Type.Boolean({
-    default: false,
-    description: 'serve /openapi.json, and /docs where @fastify/swagger-ui is installed',
-  }),
+  API_DOCS: flag('serve /openapi.json, and /docs where @fastify/swagger-ui is installed'),
 
   SHUTDOWN_DELAY_MS: Type.Optional(
-    Type.Integer({
-      minimum: 0,
-      maximum: DAY_MS,
-      description: 'serve on after SIGTERM for, not ready; default: 5000 in production, else 0',
-    }),
+    duration(undefined, 'serve on after SIGTERM for, not ready; default: 5000 in production, else 0'),
   ),
   SHUTDOWN_TIMEOUT_MS: duration(10_000, 'leave with exit code 1 when closing takes longer, after the delay', 1),
 })
@@ -130,7 +125,7 @@ function readSecret(file: string): string {
 }
 
 /**
- * The variables that carry a value, with each secret read out of its `…_FILE`.
+ * The variables that carry a value, with each secret read out of its `…_FILE`, and what is wrong with them so far.
  * An empty string is no value, except where it says that readiness requires nothing.
  */
 export function resolveEnv(env: NodeJS.ProcessEnv): { data: NodeJS.ProcessEnv; problems: string[] } {
@@ -151,36 +146,32 @@ export function resolveEnv(env: NodeJS.ProcessEnv): { data: NodeJS.ProcessEnv; p
       problems.push(`${name}_FILE cannot be read (${(err as NodeJS.ErrnoException).code})`)
     }
   }
-  return { data, problems }
+  return { data, problems: [...problems, ...addressProblems(data)] }
 }
 
-/** What is wrong with the addresses of the backends. Each problem names variables, never a value. */
-export function addressProblems(data: NodeJS.ProcessEnv): string[] {
-  const problems: string[] = []
-  if (data['DATABASE_URL'] === undefined && data['POSTGRES_HOST'] === undefined) {
-    problems.push('DATABASE_URL is missing (or POSTGRES_HOST)')
-  }
-  if (data['DATABASE_URL'] !== undefined && data['POSTGRES_HOST'] !== undefined) {
-    problems.push('DATABASE_URL and POSTGRES_HOST are both set')
-  }
-  for (const name of ['DATABASE_URL', 'DATABASE_MIGRATION_URL'] as const) {
-    const problem = data[name] && databaseUrlProblem(data[name])
-    if (problem) problems.push(`${name} ${problem}`)
-  }
-  problems.push(...redisProblems(data))
-  return problems
+/** The problems that there are, of all that there can be. Each names variables, never a value. */
+const found = (problems: Record<string, unknown>) => Object.keys(problems).filter((problem) => problems[problem])
+
+/** What is wrong with the addresses of the backends. */
+function addressProblems(data: NodeJS.ProcessEnv): string[] {
+  const { DATABASE_URL, DATABASE_MIGRATION_URL, POSTGRES_HOST } = data
+  return [
+    ...found({
+      'DATABASE_URL is missing (or POSTGRES_HOST)': !DATABASE_URL && !POSTGRES_HOST,
+      'DATABASE_URL and POSTGRES_HOST are both set': DATABASE_URL && POSTGRES_HOST,
+    }),
+    ...Object.entries({ DATABASE_URL, DATABASE_MIGRATION_URL }).flatMap(([name, url]) => {
+      const problem = url && urlsOfHosts(url).map(hostUrlProblem).find(Boolean)
+      return problem ? `${name} ${problem}` : []
+    }),
+    ...redisProblems(data),
+  ]
 }
 
 /** The URL of each of the hosts that a URL names: `//user@one:5432,two:5432/database`, as libpq has it. */
 export function urlsOfHosts(url: string): string[] {
   const [, before, hosts, after] = /^([^/]+:\/\/(?:[^/?#]*@)?)([^/?#@]*)(.*)$/s.exec(url) ?? [url, url, '', '']
   return (hosts as string).split(',').map((host) => `${before}${host}${after}`)
-}
-
-function databaseUrlProblem(url: string): string | undefined {
-  return urlsOfHosts(url)
-    .map(hostUrlProblem)
-    .find((problem) => problem !== undefined)
 }
 
 function hostUrlProblem(url: string): string | undefined {
@@ -198,28 +189,19 @@ function hostUrlProblem(url: string): string | undefined {
 
 function redisProblems(data: NodeJS.ProcessEnv): string[] {
   const { REDIS_URL: url, REDIS_SENTINELS: sentinels, REDIS_SENTINEL_NAME: name, REDIS_CLUSTER_NODES: nodes } = data
-  const problems: string[] = []
-  if (url !== undefined && !isRedisUrl(url)) problems.push('REDIS_URL is not a URL of a Redis')
-  if (!areHosts(sentinels)) problems.push('REDIS_SENTINELS is not a list of host:port')
-  if ((sentinels === undefined) !== (name === undefined)) {
-    problems.push('REDIS_SENTINELS and REDIS_SENTINEL_NAME go together')
-  }
-  if (!areHosts(nodes)) problems.push('REDIS_CLUSTER_NODES is not a list of host:port')
-  if (nodes !== undefined && sentinels !== undefined) {
-    problems.push('REDIS_SENTINELS and REDIS_CLUSTER_NODES are both set')
-  }
-  if (nodes !== undefined && /^[^/]*\/\/[^/]*\/0*[1-9]/.test(url ?? '')) {
-    problems.push('REDIS_URL names a database, of which a Redis Cluster has none')
-  }
-  return problems
+  return found({
+    'REDIS_URL is not a URL of a Redis': url && !isRedisUrl(url),
+    'REDIS_SENTINELS is not a list of host:port': sentinels && !areHosts(sentinels),
+    'REDIS_SENTINELS and REDIS_SENTINEL_NAME go together': !sentinels !== !name,
+    'REDIS_CLUSTER_NODES is not a list of host:port': nodes && !areHosts(nodes),
+    'REDIS_SENTINELS and REDIS_CLUSTER_NODES are both set': nodes && sentinels,
+    'REDIS_URL names a database, of which a Redis Cluster has none':
+      nodes && url && /^[^/]*\/\/[^/]*\/0*[1-9]/.test(url),
+  })
 }
 
-function areHosts(list: string | undefined): boolean {
-  return list === undefined || list.split(',').every(isHost)
-}
-
-function isHost(host: string): boolean {
-  return host !== '' && URL.parse(`redis://${host}`)?.host === host
+function areHosts(list: string): boolean {
+  return list.split(',').every((host) => host && URL.parse(`redis://${host}`)?.host === host)
 }
 
 function isRedisUrl(url: string): boolean {
@@ -234,18 +216,12 @@ function isRedisUrl(url: string): boolean {
 
 /** What no single variable's type can say. */
 export function contradictions(config: Config): string[] {
-  const problems: string[] = []
-  if (config.DATABASE_POOL_MIN > config.DATABASE_POOL_MAX) {
-    problems.push('DATABASE_POOL_MIN is over DATABASE_POOL_MAX')
-  }
-  if (
-    config.DATABASE_QUERY_TIMEOUT_MS > 0 &&
-    config.DATABASE_QUERY_TIMEOUT_MS <= config.DATABASE_STATEMENT_TIMEOUT_MS
-  ) {
-    problems.push('DATABASE_QUERY_TIMEOUT_MS is not over DATABASE_STATEMENT_TIMEOUT_MS')
-  }
-  if (!config.READINESS_REQUIRES.every((name) => BACKENDS.includes(name))) {
-    problems.push(`READINESS_REQUIRES must be a list of: ${BACKENDS}`)
-  }
-  return problems
+  const { DATABASE_QUERY_TIMEOUT_MS: queryMs, DATABASE_STATEMENT_TIMEOUT_MS: statementMs } = config
+  return found({
+    'DATABASE_POOL_MIN is over DATABASE_POOL_MAX': config.DATABASE_POOL_MIN > config.DATABASE_POOL_MAX,
+    'DATABASE_QUERY_TIMEOUT_MS is not over DATABASE_STATEMENT_TIMEOUT_MS': queryMs > 0 && queryMs <= statementMs,
+    [`READINESS_REQUIRES must be a list of: ${BACKENDS}`]: config.READINESS_REQUIRES.some(
+      (name) => !BACKENDS.includes(name),
+    ),
+  })
 }

@@ -2,81 +2,51 @@
 export const REASONS = ['timeout', 'refused', 'unreachable', 'auth', 'limit', 'readonly', 'loading', 'error'] as const
 export type Reason = (typeof REASONS)[number]
 
-/**
- * PostgreSQL's SQLSTATEs (Appendix A of its manual), Node's system and TLS error codes, Redis' error prefixes.
- * `permanent`: no retry can cure it, so boot gives up.
- */
-const CODES: Record<string, { reason: Reason; permanent?: true }> = {
-  ECONNREFUSED: { reason: 'refused' },
-  ECONNRESET: { reason: 'refused' },
-  EPIPE: { reason: 'refused' },
-  ENOENT: { reason: 'refused' },
-  '57P01': { reason: 'refused' },
-  '57P02': { reason: 'refused' },
-  '08006': { reason: 'refused' },
-  EHOSTUNREACH: { reason: 'unreachable' },
-  ENETUNREACH: { reason: 'unreachable' },
-  ENOTFOUND: { reason: 'unreachable' },
-  EAI_AGAIN: { reason: 'unreachable' },
-  ETIMEDOUT: { reason: 'timeout' },
-  TimeoutError: { reason: 'timeout' },
-  '53300': { reason: 'limit' },
-  '53200': { reason: 'limit' },
-  // Of one statement, not of the database, whatever "timeout" its message says: cancelled, and no lock in time.
-  '57014': { reason: 'error' },
-  '55P03': { reason: 'error' },
-  '25006': { reason: 'readonly' },
-  READONLY: { reason: 'readonly' },
-  '57P03': { reason: 'loading' },
-  LOADING: { reason: 'loading' },
-  // PgBouncer, of a startup parameter that it does not know: DATABASE_STATEMENT_TIMEOUT_MS must be 0.
-  '08P01': { reason: 'error', permanent: true },
-  '28P01': { reason: 'auth', permanent: true },
-  '28000': { reason: 'auth', permanent: true },
-  '42501': { reason: 'auth', permanent: true },
-  WRONGPASS: { reason: 'auth' },
-  NOAUTH: { reason: 'auth' },
-  NOPERM: { reason: 'auth' },
-  CLUSTERDOWN: { reason: 'unreachable' },
-  MIGRATION_FAILED: { reason: 'error', permanent: true },
-  '3D000': { reason: 'error', permanent: true },
-}
+/** PostgreSQL's SQLSTATEs (Appendix A of its manual), Node's system error codes, Redis' error prefixes. */
+const CODES: [Reason, string[]][] = [
+  ['refused', ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOENT', '57P01', '57P02', '08006']],
+  ['unreachable', ['EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN', 'CLUSTERDOWN']],
+  ['timeout', ['ETIMEDOUT', 'TimeoutError']],
+  ['auth', ['28P01', '28000', '42501', 'WRONGPASS', 'NOAUTH', 'NOPERM']],
+  ['limit', ['53300', '53200']],
+  ['readonly', ['25006', 'READONLY']],
+  ['loading', ['57P03', 'LOADING']],
+]
+const REASON_OF = new Map(CODES.flatMap(([reason, codes]) => codes.map((code) => [code, reason] as const)))
 
 /** What pg, pg-pool, Kysely and ioredis say without a code. */
-const MESSAGES: [RegExp, Reason, permanent?: true][] = [
-  [/client password must be a (non-empty )?string/, 'auth', true],
-  [/does not support SSL connections/, 'error', true],
-  [/^(Query read|Socket) timeout|^timeout (exceeded|expired)|^Command timed out|due to connection timeout$/, 'timeout'],
-  [
-    /^Connection terminated|Connection is closed|connection error and is not queryable|connection has been discarded/,
-    'refused',
-  ],
-  [/max number of clients reached/, 'limit'],
-  [/^All sentinels are unreachable/, 'unreachable'],
+const MESSAGES: [Reason, RegExp][] = [
+  ['auth', /client password must be a (non-empty )?string/],
+  ['timeout', /^(Query read|Socket) timeout|^timeout (exceeded|expired)|^Command timed out|due to connection timeout$/],
+  ['refused', /^Connection terminated|Connection is closed|connection (error and is not queryable|has been discarded)/],
+  ['limit', /max number of clients reached/],
+  ['unreachable', /^All sentinels are unreachable/],
 ]
 
-const SQLSTATE = /^[0-9A-Z]{5}$/
-
-function classify(err: unknown): { reason: Reason; permanent?: true | undefined } {
-  const { code, name, message = '' } = (err ?? {}) as { code?: unknown; name?: string; message?: string }
-  const known = CODES[String(code)] ?? CODES[String(name)] ?? CODES[message.split(' ', 1)[0] as string]
-  if (known) return known
+/** What no retry can cure, so that boot gives up: codes, and messages that come without one. */
+const PERMANENT = [
+  /^(28P01|28000|42501|3D000|MIGRATION_FAILED)$/,
+  // PgBouncer, of a startup parameter that it does not know: DATABASE_STATEMENT_TIMEOUT_MS must be 0.
+  /^08P01$/,
   // OpenSSL's verification codes as Node gives them (its tls documentation lists them).
-  if (/CERT|UNABLE_TO_VERIFY/.test(String(code))) return { reason: 'error', permanent: true }
-  // What a SQLSTATE has said, the words of its message (a column's name, say) cannot unsay.
-  if (typeof code === 'string' && SQLSTATE.test(code)) return { reason: 'error' }
-  const said = MESSAGES.find(([pattern]) => pattern.test(message))
-  return said ? { reason: said[1], permanent: said[2] } : { reason: 'error' }
-}
+  /^\w*(CERT|UNABLE_TO_VERIFY)\w*$/,
+  /client password must be a (non-empty )?string|does not support SSL connections/,
+]
 
 /** The reason, out of the closed list, for an error of a backend's driver. */
 export function reasonOf(err: unknown): Reason {
-  return classify(err).reason
+  const { code = '', message } = redact(err)
+  const known = REASON_OF.get(code)
+  // What a SQLSTATE has said, the words of its message ("timeout", say) cannot unsay.
+  if (known || /^[0-9A-Z]{5}$/.test(code)) return known ?? 'error'
+  const said = REASON_OF.get(Object(err).name) ?? REASON_OF.get(message.split(' ', 1)[0] as string)
+  return said ?? MESSAGES.find(([, pattern]) => pattern.test(message))?.[0] ?? 'error'
 }
 
 /** Whether waiting cannot cure it: wrong password, no such database, a certificate that does not verify. */
 export function isPermanent(err: unknown): boolean {
-  return classify(err).permanent === true
+  const { code, message } = redact(err)
+  return PERMANENT.some((pattern) => pattern.test(code ?? message))
 }
 
 /** What of a driver's error may be logged. ioredis keeps the command in its errors, and with it the password. */

@@ -68,7 +68,7 @@ t.test(
     const url = await database(t)
     const db = new Kysely<never>({ dialect: migrationDialect(await configure(t, { DATABASE_URL: url })) })
     t.teardown(() => db.destroy())
-    const migrator = createMigrator(db, {}, undefined, path.join(directory, 'migrations'))
+    const migrator = createMigrator(db, { folder: path.join(directory, 'migrations') })
     t.equal((await migrator.migrateToLatest()).error, undefined)
 
     const client = new pg.Client(url)

@@ -34,10 +34,6 @@ async function refuseInvalidIndexes(db: QueryExecutorProvider, cause?: unknown):
      order by 1`.execute(db)
   if (rows.length === 0) return
   const names = rows.map(({ name }) => name).join(', ')
-  throw new NotRolledBackError(
-    `INVALID, left by a try that was cut short: ${names}. DROP INDEX CONCURRENTLY, then migrate again`,
-    {
-      cause,
-    },
-  )
+  const message = `INVALID, left by a try that was cut short: ${names}. DROP INDEX CONCURRENTLY, then migrate again`
+  throw new NotRolledBackError(message, { cause })
 }

@@ -4,8 +4,6 @@ import { type Config, secret, urlsOfHosts } from '../config.ts'
 import { service } from '../service.ts'
 import { primaryClient } from './primary.ts'
 
-export type Use = 'service' | 'migration'
-
 /** `Client`: for several servers, in place of `pg.Client`. */
 export interface ConnectionOptions extends pg.ClientConfig {
   Client?: typeof pg.Client
@@ -18,7 +16,7 @@ const THIS_HOST = /^(localhost|127\.[\d.]+|::1|\/.*)$/
  * The password is read again for each new connection, so a rotated `…_FILE` needs no restart.
  * Throws when the URL cannot be parsed.
  */
-export function connectionOptions(config: Config, use: Use = 'service'): ConnectionOptions {
+export function connectionOptions(config: Config, use: 'service' | 'migration' = 'service'): ConnectionOptions {
   const name = use === 'migration' && config.DATABASE_MIGRATION_URL ? 'DATABASE_MIGRATION_URL' : 'DATABASE_URL'
   const servers = config[name] === undefined ? fromVariables(config) : fromUrl(config, name)
   const options = {
@@ -30,8 +28,7 @@ export function connectionOptions(config: Config, use: Use = 'service'): Connect
   // Sent over TLS in production: the default of `pg` is clear text.
   options.ssl ??= config.NODE_ENV === 'production' && !servers.every(({ host }) => THIS_HOST.test(host as string))
   if (servers.length === 1) return options
-  const hosts = servers.map(({ host, port }) => ({ host, port }))
-  return { ...options, Client: primaryClient(options, hosts, config.HEALTH_TIMEOUT_MS) }
+  return { ...options, Client: primaryClient(options, servers, config.HEALTH_TIMEOUT_MS) }
 }
 
 function fromUrl(config: Config, name: 'DATABASE_URL' | 'DATABASE_MIGRATION_URL'): pg.ClientConfig[] {

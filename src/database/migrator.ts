@@ -1,14 +1,13 @@
 import { readdir } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import path from 'node:path'
-import { type PostgresDialect, type QueryExecutorProvider, sql } from 'kysely'
-import type { Migration, MigrationProvider, Migrator, MigratorProps } from 'kysely/migration'
+import { PostgresDialect, type QueryExecutorProvider } from 'kysely'
+import type { Migration, Migrator, MigratorProps } from 'kysely/migration'
 import pg from 'pg'
 import type { Config } from '../config.ts'
-import { type BatchMigration, BatchMigrator } from './batches.ts'
+import { appliedMigrations, type BatchMigration, BatchMigrator } from './batches.ts'
 import { concurrently } from './concurrently.ts'
 import { connectionOptions } from './connection.ts'
-import { MigrationDialect } from './migration-lock.ts'
 
 const FOLDER = path.join(import.meta.dirname, '../../migrations')
 
@@ -20,8 +19,17 @@ export interface MigrationEvents {
   waiting?(): void
   locked?(): void
   retrying?(migration: string | undefined, attempt: number): void
-  applied?(name: string, direction: 'up' | 'down', durationMs: number): void
+  applied?(name: string, durationMs: number): void
   notice?(message: string | undefined): void
+}
+
+export interface MigrationOptions extends MigrationEvents {
+  /** The project's migrations/ unless given. */
+  folder?: string | undefined
+  /** Ends every wait, and cuts the connection: PostgreSQL rolls back. */
+  signal?: AbortSignal | undefined
+  /** How long another process's migrations are waited for. */
+  lockWaitMs?: number
 }
 
 /** Applied ones in their order, pending ones, and `unknown`: applied, but no file of this code has that name. */
@@ -32,34 +40,15 @@ export interface MigrationState {
 }
 
 /** The one migrator, of boot and CLI: the same folder, tables, lock and rules, whichever runs first. */
-export function createMigrator(
-  db: MigratorProps['db'],
-  events: MigrationEvents = {},
-  signal?: AbortSignal,
-  folder = FOLDER,
-): Migrator {
-  const provider = new FolderProvider(folder, events)
-  return new BatchMigrator({ db, provider, applied: appliedMigrations, retrying: events.retrying, signal })
+export function createMigrator(db: MigratorProps['db'], options: MigrationOptions = {}): Migrator {
+  return new BatchMigrator({ db, provider: { getMigrations: () => loadMigrations(options) }, ...options })
 }
 
-/**
- * Kysely's dialect over the direct connection of the role that owns the schema.
- * When the signal aborts the connection is cut, and PostgreSQL rolls back.
- * `lockWaitMs`: how long another process's migrations are waited for.
- */
-export function migrationDialect(
-  config: Config,
-  events: MigrationEvents = {},
-  signal?: AbortSignal,
-  lockWaitMs?: number,
-): PostgresDialect {
+/** Kysely's dialect over the direct connection of the role that owns the schema. */
+export function migrationDialect(config: Config, { notice, signal }: MigrationOptions = {}): PostgresDialect {
   const base = connectionOptions(config, 'migration')
   const pool = new pg.Pool({
-    stream: () => {
-      const socket = new Socket()
-      signal?.addEventListener('abort', () => socket.destroy())
-      return socket
-    },
+    stream: () => new Socket(signal && { signal }),
     ...base,
     max: 1,
     connectionTimeoutMillis: config.DATABASE_CONNECT_TIMEOUT_MS,
@@ -72,13 +61,13 @@ export function migrationDialect(
   pool.on('error', () => {})
   pool.on('connect', (client) => {
     client.on('error', () => {})
-    client.on('notice', ({ message }) => events.notice?.(message))
+    client.on('notice', ({ message }) => notice?.(message))
   })
-  return new MigrationDialect({ pool }, { events, signal, waitMs: lockWaitMs })
+  return new PostgresDialect({ pool })
 }
 
 /** Compares the migrations folder with the database. Takes no lock and writes nothing. */
-export async function migrationState(db: QueryExecutorProvider, folder = FOLDER): Promise<MigrationState> {
+export async function migrationState(db: QueryExecutorProvider, folder?: string): Promise<MigrationState> {
   const files = (await migrationFiles(folder)).map(nameOf)
   const applied = await appliedMigrations(db)
   return {
@@ -88,35 +77,17 @@ export async function migrationState(db: QueryExecutorProvider, folder = FOLDER)
   }
 }
 
-async function appliedMigrations(db: QueryExecutorProvider): Promise<string[]> {
-  try {
-    const { rows } = await sql<{ name: string }>`select name from kysely_migration order by timestamp, name`.execute(db)
-    return rows.map(({ name }) => name)
-  } catch (err) {
-    if ((err as { code?: string }).code === '42P01') return [] // no such table: nothing was ever applied
-    throw err
-  }
-}
-
-/** Throws for a file that is none: a misnamed migration must not be skipped in silence. */
-async function migrationFiles(folder: string): Promise<string[]> {
-  const files = (await readdir(folder)).filter((file) => !file.startsWith('.')).sort()
-  const other = files.find((file) => !/^\d{14}_[\w-]+\.[jt]s$/.test(file))
-  if (other) throw new MigrationError(`migrations/${other} is not named <UTC timestamp>_<what_it_does>.ts`)
-  return files
-}
-
 /** A migration cannot be loaded, or the schema is not what this code needs: waiting will not change that. */
 export class MigrationError extends Error {
   readonly code = 'MIGRATION_FAILED'
 }
 
-async function load(folder: string, file: string): Promise<Partial<BatchMigration>> {
-  try {
-    return await import(path.join(folder, file))
-  } catch (cause) {
-    throw new MigrationError(`migrations/${file} cannot be loaded`, { cause })
-  }
+/** Throws for a file that is none: a misnamed migration must not be skipped in silence. */
+async function migrationFiles(folder = FOLDER): Promise<string[]> {
+  const files = (await readdir(folder)).filter((file) => !file.startsWith('.')).sort()
+  const other = files.find((file) => !/^\d{14}_[\w-]+\.[jt]s$/.test(file))
+  if (other) throw new MigrationError(`migrations/${other} is not named <UTC timestamp>_<what_it_does>.ts`)
+  return files
 }
 
 function nameOf(file: string): string {
@@ -124,38 +95,28 @@ function nameOf(file: string): string {
 }
 
 /** Kysely's own provider skips a file whose `up` is misspelt, in silence. */
-class FolderProvider implements MigrationProvider {
-  readonly #folder: string
-  readonly #events: MigrationEvents
-
-  constructor(folder: string, events: MigrationEvents) {
-    this.#folder = folder
-    this.#events = events
-  }
-
-  async getMigrations(): Promise<Record<string, BatchMigration>> {
-    const migrations: Record<string, BatchMigration> = {}
-    for (const file of await migrationFiles(this.#folder)) {
-      const { up, down, transaction = true } = await load(this.#folder, file)
-      if (typeof up !== 'function') throw new MigrationError(`migrations/${file} exports no function named up`)
-      const name = nameOf(file)
-      const guarded = transaction ? (run: Migration['up']) => run : concurrently
-      migrations[name] = {
-        transaction,
-        up: this.#timed(name, 'up', guarded(up)),
-        down: this.#timed(name, 'down', guarded(down ?? irreversible(file))),
-      }
-    }
-    return migrations
-  }
-
-  #timed(name: string, direction: 'up' | 'down', run: Migration['up']): Migration['up'] {
-    return async (db) => {
-      const started = performance.now()
-      await run(db)
-      this.#events.applied?.(name, direction, Math.round(performance.now() - started))
+async function loadMigrations({ folder = FOLDER, applied }: MigrationOptions): Promise<Record<string, BatchMigration>> {
+  const migrations: Record<string, BatchMigration> = {}
+  for (const file of await migrationFiles(folder)) {
+    const loading: Promise<Partial<BatchMigration>> = import(path.join(folder, file))
+    const module = await loading.catch((cause) => {
+      throw new MigrationError(`migrations/${file} cannot be loaded`, { cause })
+    })
+    const { up, down, transaction = true } = module
+    if (typeof up !== 'function') throw new MigrationError(`migrations/${file} exports no function named up`)
+    const name = nameOf(file)
+    const guarded = transaction ? (run: Migration['up']) => run : concurrently
+    migrations[name] = {
+      transaction,
+      async up(db) {
+        const started = performance.now()
+        await guarded(up)(db)
+        applied?.(name, Math.round(performance.now() - started))
+      },
+      down: guarded(down ?? irreversible(file)),
     }
   }
+  return migrations
 }
 
 /** Kysely skips a migration without `down` on the way down and leaves it recorded. */

@@ -27,11 +27,10 @@ function endOnTimeout(client: pg.ClientBase): void {
   const query = client.query.bind(client) as (...args: unknown[]) => unknown
   const guarded = (...args: unknown[]) => {
     const answer = query(...args)
-    if (answer instanceof Promise) {
-      answer.catch(({ message }: Error) => {
-        if (message === 'Query read timeout') (client as pg.Client).end()
-      })
-    }
+    // A caller with a callback, such as the pool's own query(), sees to it itself.
+    Promise.resolve(answer).catch(({ message }: Error) => {
+      if (message === 'Query read timeout') (client as pg.Client).end()
+    })
     return answer
   }
   client.query = guarded as typeof client.query

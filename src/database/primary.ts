@@ -6,11 +6,7 @@ import { Probe } from './probe.ts'
 /** How long the server that last took writes is asked alone: one that says nothing must not be waited for. */
 const HEAD_START_MS = 200
 
-export interface Host {
-  host?: string | undefined
-  port?: number | undefined
-}
-
+type Host = Pick<pg.ClientConfig, 'host' | 'port'>
 type Connected = ((err: Error) => void) | ((err: null, client: pg.Client) => void)
 
 /**
@@ -24,36 +20,24 @@ export function primaryClient(options: pg.ClientConfig, hosts: Host[], timeoutMs
   let order = hosts
   let search: Promise<Host> | undefined
 
-  async function ask(host: Host, signal: AbortSignal): Promise<Host> {
-    const probe = new Probe({ ...options, ...host }, () => {})
-    try {
-      await probe.check(signal)
-      return host
-    } finally {
-      probe.close()
-    }
-  }
-
   async function find(): Promise<Host> {
     const [first, ...others] = order as [Host, ...Host[]]
     const found = new AbortController()
     const signal = AbortSignal.any([found.signal, AbortSignal.timeout(timeoutMs)])
-    const last = ask(first, signal)
-    const turn = Promise.race([
-      last.then(
-        () => found.abort(),
-        () => {},
-      ),
-      sleep(HEAD_START_MS, undefined, { signal, ref: false }),
-    ])
+    const ask = async (host: Host) => {
+      const probe = new Probe({ ...options, ...host }, () => {})
+      await probe.check(signal).finally(() => probe.close())
+      found.abort()
+      return host
+    }
+    const last = ask(first)
+    const turn = Promise.race([last.catch(() => {}), sleep(HEAD_START_MS, undefined, { signal, ref: false })])
     const asked = others.map(async (host) => {
       await turn
       signal.throwIfAborted()
-      return ask(host, signal)
+      return ask(host)
     })
-    return Promise.any([last, ...asked])
-      .catch(({ errors }: AggregateError) => Promise.reject(errors[0]))
-      .finally(() => found.abort())
+    return Promise.any([last, ...asked]).catch(({ errors }: AggregateError) => Promise.reject(errors[0]))
   }
 
   async function primary(): Promise<Host> {
@@ -72,14 +56,11 @@ export function primaryClient(options: pg.ClientConfig, hosts: Host[], timeoutMs
   }
 
   return class PrimaryClient extends pg.Client {
-    override connect(): Promise<pg.Client>
-    override connect(callback: Connected): void
-    override connect(callback?: Connected): Promise<pg.Client> | undefined {
+    override connect(callback?: Connected): Promise<pg.Client> {
       const opened = this.#open()
-      if (!callback) return opened
-      const done = callback as (err: Error | null, client?: pg.Client) => void
-      void opened.then((client) => done(null, client), done)
-      return undefined
+      const done = callback as ((err: Error | null, client?: pg.Client) => void) | undefined
+      if (done) opened.then((client) => done(null, client), done)
+      return opened
     }
 
     async #open(): Promise<pg.Client> {
@@ -88,7 +69,7 @@ export function primaryClient(options: pg.ClientConfig, hosts: Host[], timeoutMs
         throw new Error('Connection terminated')
       })
       const host = await Promise.race([primary(), abandoned])
-      Object.assign(this, host)
+      Object.assign(this, { host: host.host, port: host.port })
       clients.set(this, host)
       this.once('end', () => clients.delete(this))
       return super.connect()

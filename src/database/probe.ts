@@ -45,18 +45,21 @@ export class Probe {
 
   /** Ends the connection without waiting for an answer that a hung server would not give. */
   close(): void {
-    this.#connection?.client.end().catch(() => {})
+    this.#connection?.client.end()
     this.#connection?.socket.unref()
     this.#connection = undefined
   }
 
-  async #ask(connection: Connection, signal: AbortSignal): Promise<void> {
-    const drop = () => this.#drop(connection)
+  async #ask({ client, socket, opened }: Connection, signal: AbortSignal): Promise<void> {
+    const drop = () => {
+      this.#connection = undefined
+      socket.destroy()
+    }
     signal.addEventListener('abort', drop, { once: true })
     try {
-      await connection.opened
+      await opened
       // `on` on a standby, and on a primary that was told to take no writes.
-      const { rows } = await connection.client.query('show transaction_read_only')
+      const { rows } = await client.query('show transaction_read_only')
       if (rows[0].transaction_read_only === 'on') {
         throw Object.assign(new Error('The database is read-only'), { code: '25006' })
       }
@@ -80,10 +83,5 @@ export class Probe {
       this.#onLost()
     })
     return connection
-  }
-
-  #drop(connection: Connection): void {
-    if (this.#connection === connection) this.#connection = undefined
-    connection.socket.destroy()
   }
 }

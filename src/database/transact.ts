@@ -50,29 +50,22 @@ async function once<DB, T>(
   run: (trx: Transaction<DB>) => Promise<T>,
   isolation?: IsolationLevel,
 ): Promise<Outcome<T>> {
-  let trx: ControlledTransaction<DB>
+  let trx: ControlledTransaction<DB> | undefined
+  let committing = false
   try {
     const transaction = db.startTransaction()
     trx = await (isolation ? transaction.setIsolationLevel(isolation) : transaction).execute()
-  } catch (err) {
-    return { err, again: saysLost(err) }
-  }
-  let result: T
-  try {
-    result = await run(trx)
-  } catch (err) {
-    const lost = await endedByLoss(trx)
-    // The caller's own error can look like a lost connection: one to something else.
-    return { err, again: asksAgain(err) || (lost && saysLost(err)) }
-  }
-  try {
+    const result = await run(trx)
+    committing = true
     await trx.commit().execute()
     return { result }
   } catch (err) {
+    if (!trx) return { err, again: saysLost(err) }
     const lost = await endedByLoss(trx)
-    if (NEVER_SENT.test((err as Error).message)) return { err, again: true }
-    if (lost) return { err: new UnknownOutcomeError(err), again: false }
-    return { err, again: asksAgain(err) }
+    if (committing && NEVER_SENT.test((err as Error).message)) return { err, again: true }
+    if (committing && lost) return { err: new UnknownOutcomeError(err), again: false }
+    // The caller's own error can look like a lost connection: one to something else.
+    return { err, again: asksAgain(err) || (lost && saysLost(err)) }
   }
 }
 

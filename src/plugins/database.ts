@@ -1,5 +1,4 @@
 import fastifyPostgres from '@fastify/postgres'
-import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Kysely, PostgresDialect } from 'kysely'
 import { connectionOptions } from '../database/connection.ts'
@@ -32,12 +31,18 @@ export default fp(
       statement_timeout: config.DATABASE_STATEMENT_TIMEOUT_MS,
       query_timeout: config.DATABASE_QUERY_TIMEOUT_MS,
     })
-    guard(fastify.pg.pool, log, () => health.invalidate())
+    const onLost = () => health.invalidate()
+    guard(fastify.pg.pool, log, onLost)
     fastify.decorate('db', new Kysely<DB>({ dialect: new PostgresDialect({ pool: fastify.pg.pool }) }))
 
-    const probe = new Probe(options, () => health.invalidate())
+    const probe = new Probe(options, onLost)
+    const deadline = () => AbortSignal.timeout(config.HEALTH_TIMEOUT_MS)
     fastify.addHook('onClose', async () => probe.close())
-    if (options.Client) watch(fastify, probe)
+    if (options.Client) {
+      // What hangs on a server that is no longer primary must not wait for a prober: finding another one cuts it off.
+      const watch = setInterval(() => probe.check(deadline()).catch(() => {}), WATCH_MS)
+      fastify.addHook('onClose', async () => clearInterval(watch))
+    }
     health.add({
       name: 'database',
       required: config.READINESS_REQUIRES.includes('database'),
@@ -45,7 +50,7 @@ export default fp(
     })
 
     lifecycle.add('database', ({ signal }) =>
-      retry(() => probe.check(AbortSignal.any([signal, AbortSignal.timeout(config.HEALTH_TIMEOUT_MS)])), {
+      retry(() => probe.check(AbortSignal.any([signal, deadline()])), {
         signal,
         log,
         message: 'waiting for the database',
@@ -54,10 +59,3 @@ export default fp(
   },
   { name: 'database', fastify: '5.x', dependencies: ['env', 'lifecycle', 'health'] },
 )
-
-/** What hangs on a server that is no longer the primary must not wait for a prober: finding another one cuts it off. */
-function watch(fastify: FastifyInstance, probe: Probe): void {
-  const deadline = () => AbortSignal.timeout(fastify.config.HEALTH_TIMEOUT_MS)
-  const timer = setInterval(() => probe.check(deadline()).catch(() => {}), WATCH_MS)
-  fastify.addHook('onClose', async () => clearInterval(timer))
-}

@@ -1,6 +1,6 @@
 import fastifyEnv from '@fastify/env'
 import fp from 'fastify-plugin'
-import { addressProblems, type Config, contradictions, resolveEnv, schema } from '../config.ts'
+import { type Config, contradictions, resolveEnv, schema } from '../config.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -33,7 +33,6 @@ function describe({ instancePath, message, params }: AjvError): string {
 export default fp<{ env?: NodeJS.ProcessEnv }>(
   async function env(fastify, { env: source = process.env }) {
     const { data, problems } = resolveEnv(source)
-    problems.push(...addressProblems(data))
     try {
       // @fastify/env marks the schema and merges into its options: it gets copies.
       await fastify.register(fastifyEnv, { schema: structuredClone(schema), data, env: false })

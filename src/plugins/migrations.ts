@@ -1,4 +1,3 @@
-import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Kysely } from 'kysely'
 import type { MigrationResultSet } from 'kysely/migration'
@@ -6,6 +5,7 @@ import { NotRolledBackError } from '../database/concurrently.ts'
 import {
   createMigrator,
   MigrationError,
+  type MigrationOptions,
   type MigrationState,
   migrationDialect,
   migrationState,
@@ -27,35 +27,32 @@ declare module 'fastify' {
 export default fp<{ folder?: string }>(
   async function migrations(fastify, { folder }) {
     const { config, lifecycle, log, db } = fastify
-    const migrations: FastifyInstance['migrations'] = { state: undefined }
-    fastify.decorate('migrations', migrations)
+    fastify.decorate('migrations', { state: undefined })
     if (config.MIGRATIONS === 'off') return
 
     async function migrate(signal: AbortSignal, waitFor: (what: string) => void): Promise<void> {
-      const events = {
+      const options: MigrationOptions = {
+        folder,
+        signal,
         waiting() {
           waitFor('migration lock')
           log.info('another process migrates: waiting for its lock')
         },
         locked: () => waitFor('migrations'),
-        retrying: (migration: string | undefined, attempt: number) =>
+        retrying: (migration, attempt) =>
           log.warn({ migration, attempt }, 'a table is locked: rolled back, trying again'),
-        applied: (migration: string, _: string, durationMs: number) => log.info({ migration, durationMs }, 'migrated'),
-        notice: (notice: string | undefined) => log.info({ notice }, 'the database has a notice'),
+        applied: (migration, durationMs) => log.info({ migration, durationMs }, 'migrated'),
+        notice: (notice) => log.info({ notice }, 'the database has a notice'),
       }
-      const db = new Kysely<never>({ dialect: migrationDialect(config, events, signal) })
-      try {
-        explain(await createMigrator(db, events, signal, folder).migrateToLatest())
-      } finally {
-        await db.destroy()
-      }
+      await using db = new Kysely<never>({ dialect: migrationDialect(config, options) })
+      explain(await createMigrator(db, options).migrateToLatest())
     }
 
     lifecycle.add('migrations', ({ signal, waitFor }) =>
       retry(
         async () => {
-          migrations.state = await migrationState(db, folder)
-          const { pending, unknown } = migrations.state
+          fastify.migrations.state = await migrationState(db, folder)
+          const { pending, unknown } = fastify.migrations.state
           if (config.MIGRATIONS === 'check' && pending.length + unknown.length > 0) {
             throw new MigrationError(
               `pending: ${pending.join(', ') || 'none'}; unknown: ${unknown.join(', ') || 'none'}`,
@@ -64,7 +61,7 @@ export default fp<{ folder?: string }>(
           if (unknown.length > 0) log.warn({ unknown }, 'the database is ahead of this code')
           if (pending.length === 0) return
           await migrate(signal, waitFor)
-          migrations.state = await migrationState(db, folder)
+          fastify.migrations.state = await migrationState(db, folder)
         },
         { signal, log, message: 'waiting to migrate' },
       ),

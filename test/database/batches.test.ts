@@ -98,7 +98,7 @@ t.test('list, up, latest, to a name, down, and all the way back', async (t) => {
   const { folder, DATABASE_URL } = await pending(t)
   const db = new Kysely<never>({ dialect: migrationDialect(await configure(t, { DATABASE_URL })) })
   t.teardown(() => db.destroy())
-  const migrator = createMigrator(db, {}, undefined, folder)
+  const migrator = createMigrator(db, { folder })
   const names = async (run: Promise<MigrationResultSet>) => {
     const { error, results = [] } = await run
     if (error) throw error

@@ -4,7 +4,7 @@ import { Kysely } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { createMigrator, type MigrationEvents, migrationDialect } from '../../src/database/migrator.ts'
+import { createMigrator, type MigrationOptions, migrationDialect } from '../../src/database/migrator.ts'
 import { configure, unstarted } from '../app.ts'
 import { copyProject, database, query, ROOT } from '../helper.ts'
 import { Service } from '../process.ts'
@@ -24,18 +24,18 @@ async function hold(t: Test, url: string): Promise<void> {
 }
 
 /** The migrator on an empty database whose lock somebody holds. */
-async function locked(t: Test, events: MigrationEvents, signal?: AbortSignal, lockWaitMs?: number) {
+async function locked(t: Test, options: MigrationOptions) {
   const url = await database(t, { empty: true })
   await hold(t, url)
-  const dialect = migrationDialect(await configure(t, { DATABASE_URL: url }), events, signal, lockWaitMs)
+  const dialect = migrationDialect(await configure(t, { DATABASE_URL: url }), options)
   const db = new Kysely<never>({ dialect })
   t.teardown(() => db.destroy())
-  return { url, migrator: createMigrator(db, events, signal) }
+  return { url, migrator: createMigrator(db, options) }
 }
 
 t.test('the wait for another process ends, with an error that says what to do, and that does it', async (t) => {
   let waiting = 0
-  const { url, migrator } = await locked(t, { waiting: () => waiting++ }, undefined, 100)
+  const { url, migrator } = await locked(t, { waiting: () => waiting++, lockWaitMs: 100 })
   t.match((await migrator.migrateToLatest()).error, {
     message:
       /has held the migration lock for 100 ms\. If none migrates: pg_locks.*'advisory', for pg_terminate_backend/,
@@ -47,7 +47,8 @@ t.test('the wait for another process ends, with an error that says what to do, a
 
 t.test('the wait ends when the process leaves', async (t) => {
   const leaving = new AbortController()
-  const { migrator } = await locked(t, { waiting: () => setImmediate(() => leaving.abort()) }, leaving.signal)
+  const waiting = () => setImmediate(() => leaving.abort())
+  const { migrator } = await locked(t, { waiting, signal: leaving.signal })
   t.match((await migrator.migrateToLatest()).error, { name: 'AbortError' }, 'at once, not at the next try')
 })
 

@@ -117,7 +117,7 @@ t.test('a migration without down is an error on the way down', async (t) => {
   const db = new Kysely<never>({ dialect: migrationDialect(config) })
   t.teardown(() => db.destroy())
   const up = migrationsFolder(t, { '99990101000000_one_way.ts': 'export const up = async () => {}' })
-  const migrator = createMigrator(db, {}, undefined, up)
+  const migrator = createMigrator(db, { folder: up })
   t.equal((await migrator.migrateToLatest()).error, undefined)
   t.match((await migrator.migrateDown()).error, /99990101000000_one_way\.ts exports no function named down/)
   t.match(await migrationState(db, up), { pending: [], applied: { length: MIGRATIONS.length + 1 } })
