@@ -17,8 +17,6 @@ export type StartTask = (context: { signal: AbortSignal; waitFor: (what: string)
 class Lifecycle {
   phase: 'starting' | 'serving' | 'draining' = 'starting'
   waitingFor: string | undefined
-  /** Whether every start task is done. */
-  started = false
   readonly #tasks = new Map<string, { run: StartTask; shown: boolean; done: boolean }>()
   readonly #abort = new AbortController()
 
@@ -42,7 +40,6 @@ class Lifecycle {
       task.done = true
     }
     this.waitingFor = undefined
-    this.started = true
     this.phase = 'serving'
   }
 
@@ -68,7 +65,7 @@ export default fp(
     fastify.addHook('onClose', async () => state.drain())
 
     fastify.addHook('onRequest', (request, reply, done) => {
-      if (state.started || request.routeOptions.config.duringStart === true) return done()
+      if (state.phase !== 'starting' || request.routeOptions.config.duringStart === true) return done()
       reply.header('retry-after', '1')
       done(Object.assign(new Error('The service is starting'), { statusCode: 503, code: 'STARTING' }))
     })
