@@ -1,11 +1,11 @@
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks'
 import { getHeapSpaceStatistics } from 'node:v8'
+import type { Counter, Histogram } from '@prometheus-io/client'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { reasonOf } from '../reasons.ts'
 import { service } from '../service.ts'
 
-type Prometheus = typeof import('@prometheus-io/client')
 type Values = [labels: Record<string, string>, value: number][]
 
 /** What is read when it is scraped: a counter if its name ends in `_total`, else a gauge. */
@@ -25,9 +25,10 @@ export default fp(
     if (!fastify.config.METRICS) return
     // A CommonJS package: bundled it has no names, only this.
     const { default: prometheus } = await import('@prometheus-io/client')
-    const { Counter, Gauge, Registry } = prometheus
-    const registry = new Registry()
+    const registry = new prometheus.Registry()
     const registers = [registry]
+    const counter = (name: string, help: string, labelNames: string[]) =>
+      new prometheus.Counter({ name, help, labelNames, registers })
 
     const delay = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS })
     delay.enable()
@@ -39,12 +40,25 @@ export default fp(
         metric.reset()
         for (const [labels, value] of values) metric.inc(labels, value)
       }
-      const Metric = name.endsWith('_total') ? Counter : Gauge
+      const Metric = name.endsWith('_total') ? prometheus.Counter : prometheus.Gauge
       const metric = new Metric<string>({ name, help, labelNames, registers, collect })
     }
-    countRequests(fastify, prometheus, registers)
-    countTimeouts(fastify, prometheus, registers)
-    countLookups(fastify, prometheus, registers)
+    const duration = new prometheus.Histogram({
+      name: 'http_server_request_duration_seconds',
+      help: 'Duration of requests, probes and scrapes aside',
+      labelNames: ['http_request_method', 'http_route', 'http_response_status_code'],
+      buckets: BUCKETS,
+      registers,
+    })
+    observeRequests(fastify, duration)
+    countTimeouts(
+      fastify,
+      counter('db_client_connection_timeouts_total', 'Callers that got no connection in time', Object.keys(POOL)),
+    )
+    countLookups(
+      fastify,
+      counter('cache_lookups_total', 'Lookups of the cache by function and result, hit or miss', ['cache', 'result']),
+    )
 
     fastify.get('/metrics', { config: { duringStart: true, quiet: true } }, async (_, reply) => {
       const answer = await registry.metrics()
@@ -136,17 +150,8 @@ function ofProcess(delay: ReturnType<typeof monitorEventLoopDelay>): Source[] {
   ]
 }
 
-type Registers = InstanceType<Prometheus['Registry']>[]
-
 /** By route pattern, without one where there is no route; a method that Fastify does not serve is `_OTHER`. */
-function countRequests(fastify: FastifyInstance, { Histogram }: Prometheus, registers: Registers): void {
-  const duration = new Histogram({
-    name: 'http_server_request_duration_seconds',
-    help: 'Duration of requests, probes and scrapes aside',
-    labelNames: ['http_request_method', 'http_route', 'http_response_status_code'],
-    buckets: BUCKETS,
-    registers,
-  })
+function observeRequests(fastify: FastifyInstance, duration: Histogram<string>): void {
   const methods = new Set(fastify.supportedMethods)
   fastify.addHook('onResponse', (request, reply, done) => {
     const { config, url } = request.routeOptions
@@ -163,13 +168,7 @@ function countRequests(fastify: FastifyInstance, { Histogram }: Prometheus, regi
 }
 
 /** The pool tells of a timeout nobody but the caller: Kysely with a promise, `pool.query` with a callback. */
-function countTimeouts({ pg }: FastifyInstance, { Counter }: Prometheus, registers: Registers): void {
-  const timeouts = new Counter({
-    name: 'db_client_connection_timeouts_total',
-    help: 'Callers that got no connection in time',
-    labelNames: Object.keys(POOL),
-    registers,
-  })
+function countTimeouts({ pg }: FastifyInstance, timeouts: Counter<string>): void {
   timeouts.inc(POOL, 0)
   const look = (err: unknown) => {
     if (err && reasonOf(err) === 'timeout') timeouts.inc(POOL)
@@ -192,13 +191,7 @@ function countTimeouts({ pg }: FastifyInstance, { Counter }: Prometheus, registe
 }
 
 /** async-cache-dedupe tells of hits and misses those who define a function. */
-function countLookups({ cache }: FastifyInstance, { Counter }: Prometheus, registers: Registers): void {
-  const lookups = new Counter({
-    name: 'cache_lookups_total',
-    help: 'Lookups of the cache by function and result, hit or miss',
-    labelNames: ['cache', 'result'],
-    registers,
-  })
+function countLookups({ cache }: FastifyInstance, lookups: Counter<string>): void {
   type Listener = (key: string) => void
   type Options = { onHit?: Listener; onMiss?: Listener }
   const define = cache.define.bind(cache) as (name: string, ...rest: unknown[]) => unknown

@@ -21,10 +21,13 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
     lifecycle.phase === 'serving' && results.values().every((result) => isOk(result) || !result.required)
 
   // Asks no backend, ever, and stays 200 while draining: a restart would cure neither.
-  fastify.get('/health/live', Liveness, async (_, reply) => send(reply, true, { status: 'ok' as const }))
+  fastify.get('/health/live', Liveness, async (_, reply) => send(reply, true, { status: 'ok' }))
 
-  /** Answers with one string all probes of a second that see the same results and state: a storm serialises it once. */
-  const shared = (render: (results: Results, uptimeSeconds: number) => { ok: boolean; answer: object }) => {
+  /**
+   * Answers with one string all probes of a second that see the same results and state: a storm serialises it once.
+   * 200 if the status is `well`.
+   */
+  const shared = (well: string, render: (results: Results, uptimeSeconds: number) => { status: string }) => {
     let last: { ok: boolean; body: string; results: Results; phase: string; waitingFor: unknown; second: number }
     return async (_: FastifyRequest, reply: FastifyReply) => {
       const results = await health.results()
@@ -32,7 +35,8 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
       const second = Math.floor(process.uptime())
       const same = last?.results === results && last.second === second
       if (!same || last.phase !== phase || last.waitingFor !== waitingFor) {
-        const { ok, answer } = render(results, second)
+        const answer = render(results, second)
+        const ok = answer.status === well
         const body = reply.code(ok ? 200 : 503).serialize(answer) as string
         last = { ok, body, results, phase, waitingFor, second }
       }
@@ -41,34 +45,25 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
     }
   }
 
-  const ready = shared((results) => {
-    const ok = serves(results)
-    const passed = (yes: boolean) => (yes ? 'passed' : 'failed')
-    const answer = {
-      status: ok ? 'ready' : 'not_ready',
-      checks: Object.fromEntries([
-        ...lifecycle.tasks().map(([name, done]) => [name, passed(done)]),
-        ...Array.from(results, ([name, result]) => [name, passed(isOk(result))]),
-      ]),
+  const ready = shared('ready', (results) => {
+    const checks = [...lifecycle.tasks(), ...Array.from(results, ([name, result]) => [name, isOk(result)] as const)]
+    return {
+      status: serves(results) ? 'ready' : 'not_ready',
+      checks: Object.fromEntries(checks.map(([name, ok]) => [name, ok ? 'passed' : 'failed'])),
       waitingFor: lifecycle.waitingFor,
       draining: lifecycle.phase === 'draining' || undefined,
     }
-    return { ok, answer }
   })
   fastify.get('/health/ready', Readiness, ready)
 
-  const overall = shared((results, uptimeSeconds) => {
-    const ok = lifecycle.phase === 'serving' && results.values().every(isOk)
-    const answer = {
-      status: ok ? 'healthy' : serves(results) ? 'degraded' : 'unhealthy',
-      service: service.name,
-      version: service.version,
-      uptimeSeconds,
-      waitingFor: lifecycle.waitingFor,
-      services: Object.fromEntries(results),
-    }
-    return { ok, answer }
-  })
+  const overall = shared('healthy', (results, uptimeSeconds) => ({
+    status: serves(results) ? (results.values().every(isOk) ? 'healthy' : 'degraded') : 'unhealthy',
+    service: service.name,
+    version: service.version,
+    uptimeSeconds,
+    waitingFor: lifecycle.waitingFor,
+    services: Object.fromEntries(results),
+  }))
   fastify.get('/health', Wellness, overall)
 
   if (!config.HEALTH_DETAILS) return
