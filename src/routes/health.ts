@@ -46,7 +46,7 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
   }
 
   const ready = shared('ready', (results) => {
-    const checks = [...lifecycle.tasks(), ...Array.from(results, ([name, result]) => [name, isOk(result)] as const)]
+    const checks = [...lifecycle.tasks, ...Array.from(results, ([name, result]) => [name, isOk(result)] as const)]
     return {
       status: serves(results) ? 'ready' : 'not_ready',
       checks: Object.fromEntries(checks.map(([name, ok]) => [name, ok ? 'passed' : 'failed'])),
