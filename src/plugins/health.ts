@@ -58,7 +58,8 @@ class Health {
   results(): Promise<Results> {
     if (this.#flight && performance.now() < this.#freshUntil) return this.#flight
     this.#freshUntil = Number.POSITIVE_INFINITY
-    const flight = this.#fly().then((results) => {
+    const flight = Promise.all(this.#checks.map((check) => this.#run(check))).then((entries) => {
+      const results = new Map(entries)
       // A flight that took off before a connection was lost must not be remembered.
       if (this.#flight === flight) this.#remember(results)
       return results
@@ -67,17 +68,13 @@ class Health {
     return flight
   }
 
-  async #fly(): Promise<Results> {
-    return new Map(await Promise.all(this.#checks.map(async (check) => [check.name, await this.#run(check)] as const)))
-  }
-
   #remember(results: Results): void {
     for (const [name, result] of results) this.#logChange(name, result)
     const { HEALTH_CACHE_MS: cacheMs } = this.#app.config
     this.#freshUntil = performance.now() + (this.#failingSince.size > 0 ? Math.min(FAILURE_CACHE_MS, cacheMs) : cacheMs)
   }
 
-  async #run({ required, check }: Check): Promise<CheckResult> {
+  async #run({ name, required, check }: Check): Promise<[name: string, CheckResult]> {
     const { HEALTH_TIMEOUT_MS: timeoutMs } = this.#app.config
     const started = performance.now()
     const deadline = Promise.withResolvers<never>()
@@ -89,11 +86,11 @@ class Health {
     }, timeoutMs)
     try {
       await Promise.race([check(signal), deadline.promise])
-      return { required, status: 'ok', latencyMs: Math.round((performance.now() - started) * 10) / 10 }
+      return [name, { required, status: 'ok', latencyMs: Math.round((performance.now() - started) * 10) / 10 }]
     } catch (err) {
       // A check that heeds the signal fails with an error of its own making.
       const error = signal.aborted ? signal.reason : err
-      return { required, status: 'error', latencyMs: null, reason: reasonOf(error), error }
+      return [name, { required, status: 'error', latencyMs: null, reason: reasonOf(error), error }]
     } finally {
       clearTimeout(timer)
     }
