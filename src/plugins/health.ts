@@ -85,14 +85,12 @@ class Health {
       deadline.reject()
     }, timeoutMs)
     try {
-      await Promise.race([check(signal), deadline.promise])
+      await Promise.race([Promise.try(check, signal), deadline.promise]).finally(() => clearTimeout(timer))
       return [name, { required, status: 'ok', latencyMs: Math.round((performance.now() - started) * 10) / 10 }]
     } catch (err) {
       // A check that heeds the signal fails with an error of its own making.
       const error = signal.aborted ? signal.reason : err
       return [name, { required, status: 'error', latencyMs: null, reason: reasonOf(error), error }]
-    } finally {
-      clearTimeout(timer)
     }
   }
 
