@@ -10,7 +10,7 @@ export default fp(
   async function errors(fastify) {
     fastify.setErrorHandler<FastifyError>((err, request, reply) => {
       let { statusCode = 500 } = err
-      if (statusCode < 500 || err.code === 'STARTING') return reply.send(err)
+      if (statusCode < 500) return reply.send(err)
 
       const reason = reasonOf(err)
       if (reason === 'error' || reason === 'auth') {

@@ -62,8 +62,9 @@ export default fp(
 
     fastify.addHook('onRequest', (request, reply, done) => {
       if (state.phase !== 'starting' || request.routeOptions.config.duringStart === true) return done()
-      reply.header('retry-after', '1')
-      done(Object.assign(new Error('The service is starting'), { statusCode: 503, code: 'STARTING' }))
+      const message = 'The service is starting'
+      reply.code(503).header('retry-after', '1')
+      reply.send({ statusCode: 503, code: 'STARTING', error: 'Service Unavailable', message })
     })
   },
   { name: 'lifecycle', fastify: '5.x' },
