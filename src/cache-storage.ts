@@ -1,7 +1,6 @@
-import { type ChainableCommander, type Cluster, Redis } from 'ioredis'
+import type { FastifyBaseLogger } from 'fastify'
+import { type Cluster, Redis } from 'ioredis'
 import { quietly } from './retry.ts'
-
-type Log = Parameters<typeof quietly>[0]
 
 /** An index keeps what has expired for this long: the clocks of two replicas may differ. */
 const CLOCK_SKEW_MS = 60_000
@@ -19,8 +18,8 @@ interface Stored {
  * make it wait for several commands, and can store a value that no invalidation will find.
  *
  * No method rejects, and `get` alone waits for Redis: a call takes the loader's time and one command's at the most.
- * An entry is written together with its place in the index of each of its references, or not at all. In a Cluster,
- * where keys of different slots share no transaction, it is written once it has its places: one too many does no harm.
+ * An entry is written behind its place in the index of each of its references, and stays only if it has them all: a
+ * place too many does no harm.
  */
 export class RedisStorage {
   readonly #redis: Redis | Cluster
@@ -30,7 +29,7 @@ export class RedisStorage {
   readonly #owed = new Set<string>()
   #again: NodeJS.Timeout | undefined
 
-  constructor(redis: Redis | Cluster, prefix: string, log: Log) {
+  constructor(redis: Redis | Cluster, prefix: string, log: FastifyBaseLogger) {
     this.#redis = redis
     this.#prefix = prefix
     this.#quiet = quietly(log, 'cache failed')
@@ -60,20 +59,15 @@ export class RedisStorage {
     void this.#attempt(async () => {
       const entry = this.#entry(key)
       const text = JSON.stringify({ until: Date.now() + ttl * 1_000, value } satisfies Stored)
-      const indexes = this.#indexes(references)
-      if (this.#redis.isCluster) {
-        const commands = this.#redis as unknown as ChainableCommander
-        await Promise.all(indexes.flatMap((index) => enter(commands, index, entry, ttl)))
-        await this.#redis.set(entry, text, 'EX', ttl)
-        return
+      const places = Promise.all(this.#indexes(references).map((index) => this.#enter(index, entry, ttl)))
+      // Keys of different slots are written over different connections.
+      if (this.#redis.isCluster) await places
+      try {
+        await Promise.all([places, this.#redis.set(entry, text, 'EX', ttl)])
+      } catch (err) {
+        await this.#redis.del(entry)
+        throw err
       }
-      const write = this.#redis.multi()
-      for (const index of indexes) enter(write, index, entry, ttl)
-      write.set(entry, text, 'EX', ttl)
-      const failed = (await write.exec())?.find(([err]) => err)?.[0]
-      if (!failed) return
-      await this.#redis.del(entry)
-      throw failed
     })
   }
 
@@ -109,6 +103,19 @@ export class RedisStorage {
     return [references].flat().map((reference) => `${this.#prefix}cache-index:${reference}`)
   }
 
+  /** Gives the entry its place in the index, for `ttl` seconds. At once, or the index could expire in between. */
+  async #enter(index: string, entry: string, ttl: number): Promise<void> {
+    const results = await this.#redis
+      .multi()
+      .zremrangebyscore(index, 0, Date.now() - CLOCK_SKEW_MS)
+      .zadd(index, Date.now() + ttl * 1_000, entry)
+      .expire(index, ttl, 'NX')
+      .expire(index, ttl, 'GT')
+      .exec()
+    const failed = results?.find(([err]) => err)?.[0]
+    if (failed) throw failed
+  }
+
   async #drop(indexes: string[]): Promise<void> {
     const drops = indexes.map((index) => {
       this.#owed.add(index)
@@ -142,14 +149,4 @@ export class RedisStorage {
       return undefined
     }
   }
-}
-
-/** Gives the entry its place in the index, for `ttl` seconds. */
-function enter(redis: ChainableCommander, index: string, entry: string, ttl: number): unknown[] {
-  return [
-    redis.zremrangebyscore(index, 0, Date.now() - CLOCK_SKEW_MS),
-    redis.zadd(index, Date.now() + ttl * 1_000, entry),
-    redis.expire(index, ttl, 'NX'),
-    redis.expire(index, ttl, 'GT'),
-  ]
 }

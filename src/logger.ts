@@ -1,15 +1,11 @@
 import type { FastifyRequest } from 'fastify'
 import type { LoggerOptions } from 'pino'
 
-interface CodedError extends Error {
-  code?: string
-}
-
 /**
  * pino's own serializer prints every property of an error. ioredis keeps the command there, and with it the password;
  * pg the values of a row.
  */
-function serializeError(err: CodedError): object {
+function serializeError(err: Error & { code?: string }): object {
   if (!(err instanceof Error)) return err
   const { name, code, message, stack, cause } = err
   return { type: name, code, message, stack, ...(cause instanceof Error && { cause: serializeError(cause) }) }

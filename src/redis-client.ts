@@ -1,4 +1,4 @@
-import { Cluster, Redis, type RedisOptions, type SentinelConnectionOptions, SentinelConnector } from 'ioredis'
+import { Cluster, Redis, type SentinelConnectionOptions, SentinelConnector } from 'ioredis'
 import { type Config, secret } from './config.ts'
 import { backoff } from './retry.ts'
 import { service } from './service.ts'
@@ -12,26 +12,20 @@ const SLOTS = 16_384
 
 const reconnectDelay = (attempt: number) => backoff(attempt, MAX_RECONNECT_DELAY_MS)
 
-type Renew = (options: RedisOptions) => void
-
 /**
  * A client, not connected yet, of one Redis, of the master that Sentinel names or of a Cluster, as the settings say.
- * Every command answers or fails within its timeout. `renew` is given the options of each new connection before it.
+ * Every command answers or fails within its timeout.
  */
-export function redisClient(config: Config, renew: Renew): Redis | Cluster {
-  if (config.REDIS_CLUSTER_NODES !== undefined) return clusterClient(config, renew)
-  const client: Redis = new Redis(config.REDIS_URL, {
+export function redisClient(config: Config): Redis | Cluster {
+  if (config.REDIS_CLUSTER_NODES !== undefined) return clusterClient(config)
+  return new Redis(config.REDIS_URL, {
     ...commonOptions(config),
     ...(config.REDIS_SENTINELS !== undefined && sentinelOptions(config)),
     enableOfflineQueue: false,
-    retryStrategy: (attempt) => {
-      renew(client.options)
-      return reconnectDelay(attempt)
-    },
+    retryStrategy: reconnectDelay,
     // After a failover the old connection leads to a replica.
     reconnectOnError: ({ message }) => message.startsWith('READONLY'),
   })
-  return client
 }
 
 function commonOptions({ REDIS_COMMAND_TIMEOUT_MS: timeout }: Config) {
@@ -51,11 +45,10 @@ function commonOptions({ REDIS_COMMAND_TIMEOUT_MS: timeout }: Config) {
 }
 
 function sentinelOptions(config: Config) {
-  const password = secret(config, 'REDIS_SENTINEL_PASSWORD')
   return {
     sentinels: hosts(config.REDIS_SENTINELS as string, 26_379),
     name: config.REDIS_SENTINEL_NAME as string,
-    ...(password !== undefined && { sentinelPassword: password }),
+    sentinelPassword: secret(config, 'REDIS_SENTINEL_PASSWORD'),
     ...(config.REDIS_URL.startsWith('rediss:') && { enableTLSForSentinelMode: true, sentinelTLS: {} }),
     sentinelCommandTimeout: config.REDIS_COMMAND_TIMEOUT_MS,
     sentinelRetryStrategy: reconnectDelay,
@@ -74,7 +67,7 @@ class QuietSentinelConnector extends SentinelConnector {
   }
 }
 
-function clusterClient(config: Config, renew: Renew): Cluster {
+function clusterClient(config: Config): Cluster {
   const { protocol, username, password } = new URL(config.REDIS_URL)
   const client = new Cluster(hosts(config.REDIS_CLUSTER_NODES as string, 6_379), {
     lazyConnect: true,
@@ -96,7 +89,6 @@ function clusterClient(config: Config, renew: Renew): Cluster {
     },
   })
   client.on('+node', (node: Redis) => {
-    renew(node.options)
     // What a node is asked while it connects fails at once: it does so before it is asked.
     if (!node.options.readOnly) node.connect().catch(() => {})
   })

@@ -60,13 +60,10 @@ function fail({ log }: FastifyInstance, err: unknown, message: string): never {
 
 /** Serves on, unready, for the delay; then has `SHUTDOWN_TIMEOUT_MS` to answer what is open and close the rest. */
 async function leave(app: FastifyInstance): Promise<void> {
-  const { config } = app
-  await sleep(config.SHUTDOWN_DELAY_MS ?? (config.NODE_ENV === 'production' ? PRODUCTION_DELAY_MS : 0))
-  const timeoutMs = config.SHUTDOWN_TIMEOUT_MS
-  setTimeout(
-    () => fail(app, new Error('closing took longer than SHUTDOWN_TIMEOUT_MS'), 'cannot leave in time'),
-    timeoutMs,
-  )
+  const { NODE_ENV, SHUTDOWN_DELAY_MS, SHUTDOWN_TIMEOUT_MS: timeoutMs } = app.config
+  await sleep(SHUTDOWN_DELAY_MS ?? (NODE_ENV === 'production' ? PRODUCTION_DELAY_MS : 0))
+  const late = new Error('closing took longer than SHUTDOWN_TIMEOUT_MS')
+  setTimeout(() => fail(app, late, 'cannot leave in time'), timeoutMs)
   // Who has not finished a request by then must not turn a clean leave into a late one.
   app.server.headersTimeout = LAST_REQUEST_MS
   app.server.requestTimeout = Math.ceil(timeoutMs / 2)

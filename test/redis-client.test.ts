@@ -7,7 +7,7 @@ const DATABASE_URL = 'postgres://user@localhost/app'
 
 async function client(t: Parameters<typeof configure>[0], variables: NodeJS.ProcessEnv) {
   const config = await configure(t, { DATABASE_URL, ...variables })
-  return redisClient(config, () => {})
+  return redisClient(config)
 }
 
 t.test('Sentinel takes user, password, database and TLS from REDIS_URL, and has a password of its own', async (t) => {

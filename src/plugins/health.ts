@@ -1,4 +1,4 @@
-import type { FastifyBaseLogger } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { type Reason, reasonOf, redact } from '../reasons.ts'
 
@@ -32,18 +32,15 @@ export type Results = Map<string, CheckResult>
 const FAILURE_CACHE_MS = 250
 
 class Health {
-  readonly #log: FastifyBaseLogger
-  readonly #timeoutMs: number
-  readonly #cacheMs: number
+  readonly #app: FastifyInstance
   readonly #checks: Check[] = []
   readonly #failingSince = new Map<string, number>()
+  /** The last one, over or not, and until when its results are fresh. */
   #flight: Promise<Results> | undefined
-  #cached: { results: Results; until: number } | undefined
+  #freshUntil = 0
 
-  constructor(log: FastifyBaseLogger, timeoutMs: number, cacheMs: number) {
-    this.#log = log
-    this.#timeoutMs = timeoutMs
-    this.#cacheMs = cacheMs
+  constructor(app: FastifyInstance) {
+    this.#app = app
   }
 
   /** Adds a check to `/health` and `/health/ready`. */
@@ -54,70 +51,57 @@ class Health {
 
   /** Forgets the last answer: a connection was lost or is back. */
   invalidate(): void {
-    this.#cached = undefined
     this.#flight = undefined
   }
 
   /** The result of every check, by name: the last answer while it is fresh, else one flight for all who ask. */
-  async results(): Promise<Results> {
-    if (this.#cached && performance.now() < this.#cached.until) return this.#cached.results
-    this.#flight ??= this.#fly()
-    return this.#flight
-  }
-
-  #fly(): Promise<Results> {
-    const runs = this.#checks.map(async (check) => [check.name, await this.#run(check)] as const)
-    const flight = Promise.all(runs).then((entries) => {
-      const results: Results = new Map(entries)
+  results(): Promise<Results> {
+    if (this.#flight && performance.now() < this.#freshUntil) return this.#flight
+    this.#freshUntil = Number.POSITIVE_INFINITY
+    const flight = Promise.all(this.#checks.map((check) => this.#run(check))).then((entries) => {
+      const results = new Map(entries)
       // A flight that took off before a connection was lost must not be remembered.
       if (this.#flight === flight) this.#remember(results)
       return results
     })
+    this.#flight = flight
     return flight
   }
 
   #remember(results: Results): void {
-    let cacheMs = this.#cacheMs
-    for (const [name, result] of results) {
-      this.#logChange(name, result)
-      if (result.status === 'error') cacheMs = Math.min(FAILURE_CACHE_MS, this.#cacheMs)
-    }
-    this.#cached = { results, until: performance.now() + cacheMs }
-    this.#flight = undefined
+    for (const [name, result] of results) this.#logChange(name, result)
+    const { HEALTH_CACHE_MS: cacheMs } = this.#app.config
+    this.#freshUntil = performance.now() + (this.#failingSince.size > 0 ? Math.min(FAILURE_CACHE_MS, cacheMs) : cacheMs)
   }
 
-  #run({ required, check }: Check): Promise<CheckResult> {
+  async #run({ name, required, check }: Check): Promise<[name: string, CheckResult]> {
+    const { HEALTH_TIMEOUT_MS: timeoutMs } = this.#app.config
     const started = performance.now()
     const deadline = Promise.withResolvers<never>()
     const controller = new AbortController()
     const { signal } = controller
     const timer = setTimeout(() => {
-      controller.abort(Object.assign(new Error(`no answer within ${this.#timeoutMs} ms`), { code: 'ETIMEDOUT' }))
-      deadline.reject(signal.reason)
-    }, this.#timeoutMs)
-    return Promise.race([Promise.try(check, signal), deadline.promise])
-      .then(
-        (): CheckResult => {
-          const latencyMs = Math.round((performance.now() - started) * 10) / 10
-          return { required, status: 'ok', latencyMs }
-        },
-        (err): CheckResult => {
-          // A check that heeds the signal fails with an error of its own making.
-          const error = signal.aborted ? signal.reason : err
-          return { required, status: 'error', latencyMs: null, reason: reasonOf(error), error }
-        },
-      )
-      .finally(() => clearTimeout(timer))
+      controller.abort(Object.assign(new Error(`no answer within ${timeoutMs} ms`), { code: 'ETIMEDOUT' }))
+      deadline.reject()
+    }, timeoutMs)
+    try {
+      await Promise.race([Promise.try(check, signal), deadline.promise]).finally(() => clearTimeout(timer))
+      return [name, { required, status: 'ok', latencyMs: Math.round((performance.now() - started) * 10) / 10 }]
+    } catch (err) {
+      // A check that heeds the signal fails with an error of its own making.
+      const error = signal.aborted ? signal.reason : err
+      return [name, { required, status: 'error', latencyMs: null, reason: reasonOf(error), error }]
+    }
   }
 
   #logChange(check: string, { status, reason, error }: CheckResult): void {
     const since = this.#failingSince.get(check)
     if (status === 'error' && since === undefined) {
       this.#failingSince.set(check, performance.now())
-      this.#log.warn({ check, reason, err: redact(error) }, 'health check failed')
+      this.#app.log.warn({ check, reason, err: redact(error) }, 'health check failed')
     } else if (status === 'ok' && since !== undefined) {
       this.#failingSince.delete(check)
-      this.#log.info({ check, durationMs: Math.round(performance.now() - since) }, 'health check recovered')
+      this.#app.log.info({ check, durationMs: Math.round(performance.now() - since) }, 'health check recovered')
     }
   }
 }
@@ -125,8 +109,7 @@ class Health {
 /** `app.health`: checks that run together, each with its own deadline, one flight at a time, and a short memory. */
 export default fp(
   async function health(fastify) {
-    const { HEALTH_TIMEOUT_MS, HEALTH_CACHE_MS } = fastify.config
-    fastify.decorate('health', new Health(fastify.log, HEALTH_TIMEOUT_MS, HEALTH_CACHE_MS))
+    fastify.decorate('health', new Health(fastify))
   },
   { name: 'health', fastify: '5.x', dependencies: ['env'] },
 )

@@ -17,9 +17,9 @@ export type StartTask = (context: { signal: AbortSignal; waitFor: (what: string)
 class Lifecycle {
   phase: 'starting' | 'serving' | 'draining' = 'starting'
   waitingFor: string | undefined
-  /** Whether every start task is done. */
-  started = false
-  readonly #tasks = new Map<string, { run: StartTask; shown: boolean; done: boolean }>()
+  /** The start tasks that readiness shows, and whether each is done. */
+  readonly tasks = new Map<string, boolean>()
+  readonly #runs = new Map<string, StartTask>()
   readonly #abort = new AbortController()
 
   /**
@@ -27,30 +27,23 @@ class Lifecycle {
    * One that is not `shown` is no check of readiness.
    */
   add(name: string, run: StartTask, { shown = true } = {}): void {
-    this.#tasks.set(name, { run, shown, done: false })
+    this.#runs.set(name, run)
+    if (shown) this.tasks.set(name, false)
   }
 
   /** Runs the start tasks in order, then serves. Rejects with the first task's error. */
   async start(): Promise<void> {
-    for (const [name, task] of this.#tasks) {
+    for (const [name, run] of this.#runs) {
       const waitFor = (what: string) => {
         this.waitingFor = what
       }
       waitFor(name)
-      await task.run({ signal: this.#abort.signal, waitFor })
+      await run({ signal: this.#abort.signal, waitFor })
       this.#abort.signal.throwIfAborted()
-      task.done = true
+      if (this.tasks.has(name)) this.tasks.set(name, true)
     }
     this.waitingFor = undefined
-    this.started = true
     this.phase = 'serving'
-  }
-
-  /** Each start task that readiness shows, by name, and whether it is done. */
-  tasks(): [name: string, done: boolean][] {
-    return Array.from(this.#tasks)
-      .filter(([, { shown }]) => shown)
-      .map(([name, { done }]) => [name, done])
   }
 
   /** From here on readiness says no, and start tasks that still run are told to stop. */
@@ -68,9 +61,10 @@ export default fp(
     fastify.addHook('onClose', async () => state.drain())
 
     fastify.addHook('onRequest', (request, reply, done) => {
-      if (state.started || request.routeOptions.config.duringStart === true) return done()
-      reply.header('retry-after', '1')
-      done(Object.assign(new Error('The service is starting'), { statusCode: 503, code: 'STARTING' }))
+      if (state.phase !== 'starting' || request.routeOptions.config.duringStart === true) return done()
+      const message = 'The service is starting'
+      reply.code(503).header('retry-after', '1')
+      reply.send({ statusCode: 503, code: 'STARTING', error: 'Service Unavailable', message })
     })
   },
   { name: 'lifecycle', fastify: '5.x' },

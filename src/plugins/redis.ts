@@ -1,6 +1,6 @@
 import fastifyRedis from '@fastify/redis'
 import fp from 'fastify-plugin'
-import type { RedisOptions } from 'ioredis'
+import type { Redis, RedisOptions } from 'ioredis'
 import { secret } from '../config.ts'
 import { ping, redisClient } from '../redis-client.ts'
 import { quietly } from '../retry.ts'
@@ -12,12 +12,11 @@ export default fp(
   async function redis(fastify) {
     const { config, health, log } = fastify
     const quiet = quietly(log, 'redis failed')
+    const client = redisClient(config)
     let lastError: unknown
-
-    const client = redisClient(config, renewPasswords)
     let closing = false
 
-    /** A file that is away for a moment must not throw: the old password may still do. */
+    /** Before each new connection. A file that is away for a moment must not throw: the old password may still do. */
     function renewPasswords(options: RedisOptions): void {
       try {
         options.password = decodeURIComponent(new URL(secret(config, 'REDIS_URL') as string).password)
@@ -36,6 +35,9 @@ export default fp(
       quiet.failed(lastError)
     }
 
+    client.on('reconnecting', () => renewPasswords(client.options as RedisOptions))
+    // The nodes of a Cluster have options of their own, and the listener that is there already connects them.
+    client.prependListener('+node', (node: Redis) => renewPasswords(node.options))
     client.on('error', failed).on('node error', failed)
     client.on('ready', () => {
       lastError = undefined

@@ -1,11 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import {
-  type FastifyError,
-  type FastifyReply,
-  type FastifyRequest,
-  type FastifyServerOptions,
-  LogController,
-} from 'fastify'
+import { type FastifyReply, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Logger } from 'pino'
 
@@ -28,9 +22,9 @@ class RequestLog extends LogController {
     write(request, reply, { status: reply.statusCode })
   }
 
-  /** What is the client's mistake, or no more than the service's start, is told by the request's line. */
-  override defaultErrorLog(err: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
-    if (reply.statusCode >= 500 && err.code !== 'STARTING') request.log.error({ err }, 'request failed')
+  /** What is the client's mistake is told by the request's line. */
+  override defaultErrorLog(err: Error, request: FastifyRequest, reply: FastifyReply): void {
+    if (reply.statusCode >= 500) request.log.error({ err }, 'request failed')
   }
 
   /** Its message would be the URL. */

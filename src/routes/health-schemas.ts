@@ -50,37 +50,31 @@ const Database = Type.Object({
   pool: Type.Object({ max: Type.Integer(), total: Type.Integer(), idle: Type.Integer(), waiting: Type.Integer() }),
 })
 
-/** What each status says. One that has no meaning is never answered. */
-type Meanings = { 200: string; 404?: string; 503?: string }
+const well = (answer: TSchema, meaning: string) => described(answer, meaning, NO_STORE)
+const unwell = (answer: TSchema, meaning: string) => described(answer, meaning, { ...NO_STORE, ...RETRY_AFTER })
 
-const route = (operationId: string, summary: string, answer: TSchema, { 200: ok, 404: off, 503: not }: Meanings) => ({
-  schema: {
-    operationId,
-    summary,
-    tags: ['health'],
-    response: {
-      200: described(answer, ok, NO_STORE),
-      ...(off && { 404: failure(off) }),
-      ...(not && { 503: described(answer, not, { ...NO_STORE, ...RETRY_AFTER }) }),
-    },
-  },
+const route = (operationId: string, summary: string, response: Record<number, TSchema>) => ({
+  schema: { operationId, summary, tags: ['health'], response },
   config: { duringStart: true, quiet: true },
 })
 
-export const Liveness = route('getLiveness', 'Liveness probe', Live, { 200: 'the process serves' })
+export const Liveness = route('getLiveness', 'Liveness probe', { 200: well(Live, 'the process serves') })
 
-export const Readiness = route('getReadiness', 'Readiness and startup probe, for load balancers', Ready, {
-  200: 'route traffic here',
-  503: 'a required check fails, or the service starts or drains',
+export const Readiness = route('getReadiness', 'Readiness and startup probe, for load balancers', {
+  200: well(Ready, 'route traffic here'),
+  503: unwell(Ready, 'a required check fails, or the service starts or drains'),
 })
 
-export const Wellness = route('getHealth', 'Health of the service and its backends, for people and monitors', Health, {
-  200: 'every backend answers',
-  503: 'degraded: an optional backend fails; unhealthy: a required one does, or the service starts or drains',
+export const Wellness = route('getHealth', 'Health of the service and its backends, for people and monitors', {
+  200: well(Health, 'every backend answers'),
+  503: unwell(
+    Health,
+    'degraded: an optional backend fails; unhealthy: a required one does, or the service starts or drains',
+  ),
 })
 
-export const DatabaseDetails = route('getDatabaseHealth', 'The database in detail, for people', Database, {
-  200: 'the database answers',
-  404: 'HEALTH_DETAILS is not true: versions and names help attackers',
-  503: 'the database does not answer',
+export const DatabaseDetails = route('getDatabaseHealth', 'The database in detail, for people', {
+  200: well(Database, 'the database answers'),
+  404: failure('HEALTH_DETAILS is not true: versions and names help attackers'),
+  503: unwell(Database, 'the database does not answer'),
 })

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type QueryExecutorProvider, sql } from 'kysely'
@@ -16,15 +17,17 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
     if (!ok) reply.header('retry-after', '1')
     return answer
   }
-  const required = (results: Results) => [...results.values()].filter((result) => result.required)
-  const serves = (results: Results) => lifecycle.phase === 'serving' && required(results).every(isOk)
-  const waiting = () => lifecycle.waitingFor !== undefined && { waitingFor: lifecycle.waitingFor }
+  const serves = (results: Results) =>
+    lifecycle.phase === 'serving' && results.values().every((result) => isOk(result) || !result.required)
 
   // Asks no backend, ever, and stays 200 while draining: a restart would cure neither.
-  fastify.get('/health/live', Liveness, async (_, reply) => send(reply, true, { status: 'ok' as const }))
+  fastify.get('/health/live', Liveness, async (_, reply) => send(reply, true, { status: 'ok' }))
 
-  /** Answers with one string all probes of a second that see the same results and state: a storm serialises it once. */
-  const shared = (render: (results: Results, uptimeSeconds: number) => { ok: boolean; answer: object }) => {
+  /**
+   * Answers with one string all probes of a second that see the same results and state: a storm serialises it once.
+   * 200 if the status is `well`.
+   */
+  const shared = (well: string, render: (results: Results, uptimeSeconds: number) => { status: string }) => {
     let last: { ok: boolean; body: string; results: Results; phase: string; waitingFor: unknown; second: number }
     return async (_: FastifyRequest, reply: FastifyReply) => {
       const results = await health.results()
@@ -32,7 +35,8 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
       const second = Math.floor(process.uptime())
       const same = last?.results === results && last.second === second
       if (!same || last.phase !== phase || last.waitingFor !== waitingFor) {
-        const { ok, answer } = render(results, second)
+        const answer = render(results, second)
+        const ok = answer.status === well
         const body = reply.code(ok ? 200 : 503).serialize(answer) as string
         last = { ok, body, results, phase, waitingFor, second }
       }
@@ -41,41 +45,33 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
     }
   }
 
-  const ready = shared((results) => {
-    const ok = serves(results)
-    const passed = (yes: boolean) => (yes ? 'passed' : 'failed')
-    const answer = {
-      status: ok ? 'ready' : 'not_ready',
-      checks: Object.fromEntries([
-        ...lifecycle.tasks().map(([name, done]) => [name, passed(done)]),
-        ...Array.from(results, ([name, result]) => [name, passed(isOk(result))]),
-      ]),
-      ...waiting(),
-      ...(lifecycle.phase === 'draining' && { draining: true }),
+  const ready = shared('ready', (results) => {
+    const checks = [...lifecycle.tasks, ...Array.from(results, ([name, result]) => [name, isOk(result)] as const)]
+    return {
+      status: serves(results) ? 'ready' : 'not_ready',
+      checks: Object.fromEntries(checks.map(([name, ok]) => [name, ok ? 'passed' : 'failed'])),
+      waitingFor: lifecycle.waitingFor,
+      draining: lifecycle.phase === 'draining' || undefined,
     }
-    return { ok, answer }
   })
   fastify.get('/health/ready', Readiness, ready)
 
-  const overall = shared((results, uptimeSeconds) => {
-    const ok = lifecycle.phase === 'serving' && [...results.values()].every(isOk)
-    const answer = {
-      status: ok ? 'healthy' : serves(results) ? 'degraded' : 'unhealthy',
-      service: service.name,
-      version: service.version,
-      uptimeSeconds,
-      ...waiting(),
-      services: Object.fromEntries(results),
-    }
-    return { ok, answer }
-  })
+  const overall = shared('healthy', (results, uptimeSeconds) => ({
+    status: serves(results) ? (results.values().every(isOk) ? 'healthy' : 'degraded') : 'unhealthy',
+    service: service.name,
+    version: service.version,
+    uptimeSeconds,
+    waitingFor: lifecycle.waitingFor,
+    services: Object.fromEntries(results),
+  }))
   fastify.get('/health', Wellness, overall)
 
   if (!config.HEALTH_DETAILS) return
   fastify.get('/health/db', DatabaseDetails, async (_, reply) => {
-    const deadline = AbortSignal.timeout(config.HEALTH_TIMEOUT_MS)
-    const { required: _required, ...result } = (await health.results()).get('database') as CheckResult
-    const details = isOk(result) ? await before(deadline, describe(db)) : UNKNOWN
+    const late = sleep(config.HEALTH_TIMEOUT_MS, UNKNOWN, { ref: false })
+    const result = (await health.results()).get('database') as CheckResult
+    // A busy pool may not give them in time: the answer does not wait for it.
+    const details = isOk(result) ? await Promise.race([describe(db).catch(() => UNKNOWN), late]) : UNKNOWN
     const { options, totalCount: total, idleCount: idle, waitingCount: waiting } = pg.pool
     return send(reply, isOk(result), { ...result, ...details, pool: { max: options.max, total, idle, waiting } })
   })
@@ -83,7 +79,7 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
 
 export default health
 
-function isOk({ status }: Pick<CheckResult, 'status'>): boolean {
+function isOk({ status }: CheckResult): boolean {
   return status === 'ok'
 }
 
@@ -106,12 +102,4 @@ async function describe(db: QueryExecutorProvider): Promise<Static<typeof Detail
       last: applied.at(-1) ?? null,
     },
   }
-}
-
-/** The details, or nulls when the pool cannot give them in time: the answer does not wait for a busy pool. */
-async function before(signal: AbortSignal, details: Promise<Static<typeof Details>>) {
-  const aborted = new Promise<typeof UNKNOWN>((resolve) => {
-    signal.addEventListener('abort', () => resolve(UNKNOWN), { once: true })
-  })
-  return Promise.race([details.catch(() => UNKNOWN), aborted])
 }
