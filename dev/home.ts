@@ -93,13 +93,18 @@ export class Home {
  * closed or this process ends in whatever way. Throws FolderInUseError.
  */
 export async function openHome(prefix: string, directory?: string, stdout: Stdout = 'ignore'): Promise<Home> {
-  const { PATH = '', TMPDIR = '' } = process.env
+  const { PATH = '', TMPDIR = '', TEST_BUILD } = process.env
   const args = directory === undefined ? ['temporary', prefix] : ['directory', directory]
   const supervisor = fork(fileURLToPath(import.meta.resolve('./supervise.ts')), args, {
     detached: true,
     execArgv: [],
     // Nothing else: PG… variables would reach the server, and NODE_OPTIONS would make tap measure the supervisor.
-    env: { PATH, ...(TMPDIR && { TMPDIR }) },
+    env: {
+      PATH,
+      ...(TMPDIR && { TMPDIR }),
+      // The tests start a hundred of them.
+      ...(TEST_BUILD && { NODE_COMPILE_CACHE: join(TEST_BUILD, 'cache') }),
+    },
     stdio: ['ignore', stdout, 'inherit', 'ipc'],
   })
   const [report] = (await once(supervisor, 'message')) as [Report]

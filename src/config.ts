@@ -168,9 +168,13 @@ function addressProblems(data: NodeJS.ProcessEnv): string[] {
   ]
 }
 
-/** The URL of each of the hosts that a URL names: `//user@one:5432,two:5432/database`, as libpq has it. */
+/**
+ * The URL of each of the hosts that a URL names: `//user@one:5432,two:5432/database`, as libpq has it. TLS that it asks
+ * for is strict: `require` means verify-full in pg 8, with a warning, and libpq's unverified TLS in pg 9.
+ */
 export function urlsOfHosts(url: string): string[] {
-  const [, before, hosts, after] = /^([^/]+:\/\/(?:[^/?#]*@)?)([^/?#@]*)(.*)$/s.exec(url) ?? [url, url, '', '']
+  const strict = url.replace(/([?&]sslmode=)(prefer|require|verify-ca)(?=&|$)/, '$1verify-full')
+  const [, before, hosts, after] = /^([^/]+:\/\/(?:[^/?#]*@)?)([^/?#@]*)(.*)$/s.exec(strict) ?? [strict, strict, '', '']
   return (hosts as string).split(',').map((host) => `${before}${host}${after}`)
 }
 

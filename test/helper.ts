@@ -94,8 +94,8 @@ export const MIGRATIONS = readdirSync(path.join(ROOT, 'migrations'))
   .sort()
 
 /** How a command starts that runs without tap's hooks: tsc cannot be loaded with them, and the rest is slow. */
-export function withoutHooks(nodeOptions = ''): string[] {
-  return ['env', `NODE_OPTIONS=${nodeOptions}`]
+export function unmeasured(nodeOptions = ''): string[] {
+  return ['env', `NODE_OPTIONS=${nodeOptions}`, `NODE_COMPILE_CACHE=${required('TEST_BUILD')}/cache`]
 }
 
 /** Runs a program, such as one of node_modules, to its end. Rejects with its output when it fails. */
@@ -105,7 +105,7 @@ export async function run(
   { cwd = ROOT, env = process.env }: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
 ): Promise<{ stdout: string; stderr: string }> {
   const PATH = `${path.join(ROOT, 'node_modules/.bin')}:${process.env['PATH']}`
-  const [command, ...rest] = [...withoutHooks(), program, ...args]
+  const [command, ...rest] = [...unmeasured(), program, ...args]
   return promisify(execFile)(command as string, rest, { cwd, env: { ...env, PATH } })
 }
 

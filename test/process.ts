@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import path from 'node:path'
 import type { Test } from 'tap'
-import { ENV, type LogLine, ROOT, required, withoutHooks } from './helper.ts'
+import { ENV, type LogLine, ROOT, required, unmeasured } from './helper.ts'
 
 /** The service as a process. Killed at the end of the test if it still runs. */
 export class Service {
@@ -18,11 +18,11 @@ export class Service {
    * TEST_SERVICE: another program in place of either.
    */
   constructor(t: Test, env: NodeJS.ProcessEnv, { source, wrapper = [] }: { source?: string; wrapper?: string[] } = {}) {
-    const dist = required('TEST_BUILD')
-    const main = process.env['TEST_SERVICE'] ?? (source ? 'src/server.ts' : path.join(dist, 'src/server.js'))
+    const build = path.join(required('TEST_BUILD'), 'src/server.js')
+    const main = process.env['TEST_SERVICE'] ?? (source ? 'src/server.ts' : build)
     const measured = source === ROOT && main === 'src/server.ts'
-    const unmeasured = measured ? [] : [...withoutHooks(env['NODE_OPTIONS']), `NODE_COMPILE_CACHE=${dist}/cache`]
-    const [program, ...args] = [...wrapper, ...unmeasured, process.execPath, main]
+    const hooks = measured ? [] : unmeasured(env['NODE_OPTIONS'])
+    const [program, ...args] = [...wrapper, ...hooks, process.execPath, main]
     this.child = spawn(program as string, args, {
       cwd: source ?? ROOT,
       env: { PATH: process.env['PATH'], ...ENV, ...env },

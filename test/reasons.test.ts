@@ -22,6 +22,8 @@ const known: [Error | string, string][] = [
   [withCode('DEPTH_ZERO_SELF_SIGNED_CERT'), 'error'],
   [new Error('anything else'), 'error'],
   [withCode('42703', 'column "timeout_ms" does not exist'), 'error'],
+  [withCode('P0001', 'READONLY mode'), 'error'],
+  [new TypeError('toString is not a function'), 'error'],
   ['not even an error', 'error'],
 ]
 

@@ -33,14 +33,9 @@ export function connectionOptions(config: Config, use: 'service' | 'migration' =
 
 function fromUrl(config: Config, name: 'DATABASE_URL' | 'DATABASE_MIGRATION_URL'): pg.ClientConfig[] {
   const parse = () =>
-    urlsOfHosts(secret(config, name) as string).map((url) => parseIntoClientConfig(strictTls(url)) as pg.ClientConfig)
+    urlsOfHosts(secret(config, name) as string).map((url) => parseIntoClientConfig(url) as pg.ClientConfig)
   const password = async () => parse()[0]?.password as string
   return parse().map((options) => ({ ...options, password }))
-}
-
-/** `require` means verify-full in pg 8, with a warning, and libpq's unverified TLS in pg 9: written out, it stays. */
-function strictTls(url: string): string {
-  return url.replace(/([?&]sslmode=)(prefer|require|verify-ca)(?=&|$)/, '$1verify-full')
 }
 
 function fromVariables(config: Config): pg.ClientConfig[] {

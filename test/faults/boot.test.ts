@@ -20,12 +20,6 @@ const SLOW_MIGRATION = {
     }`,
 }
 
-async function server(t: Test, settings: Record<string, string> = {}) {
-  const postgres = await startPostgres({ settings })
-  t.teardown(() => postgres.close())
-  return postgres
-}
-
 /** Up, alive, not ready, and says what for; then ready once the database is mended. */
 async function waitsFor(t: Test, url: string, reason: string, mend: () => unknown) {
   const service = new Service(t, { ...QUICK, DATABASE_CONNECT_TIMEOUT_MS: '500', DATABASE_URL: url })
@@ -47,29 +41,45 @@ async function waitsFor(t: Test, url: string, reason: string, mend: () => unknow
   t.equal(told.length, 1, 'one log line while the reason stays')
 }
 
-t.test('the database refuses', async (t) => {
-  const postgres = await server(t)
-  await postgres.stop()
-  await waitsFor(t, postgres.url, 'refused', () => postgres.start())
-})
+t.test('the database', async (t) => {
+  // Each test mends what it breaks. Few connections, so that one test can take them all.
+  const postgres = await startPostgres({ settings: { max_connections: '4', superuser_reserved_connections: '0' } })
+  t.teardown(() => postgres.close())
 
-t.test('the database hangs', async (t) => {
-  const postgres = await server(t)
-  postgres.pause()
-  await waitsFor(t, postgres.url, 'timeout', () => postgres.resume())
-})
+  await t.test('refuses', async (t) => {
+    await postgres.stop()
+    await waitsFor(t, postgres.url, 'refused', () => postgres.start())
+  })
 
-t.test('the network swallows every packet', async (t) => {
-  const proxy = await TcpProxy.start(t, (await server(t)).url)
-  proxy.swallow()
-  await waitsFor(t, proxy.url, 'timeout', () => proxy.heal())
-})
+  await t.test('hangs', async (t) => {
+    postgres.pause()
+    await waitsFor(t, postgres.url, 'timeout', () => postgres.resume())
+  })
 
-t.test('the database is full', async (t) => {
-  const postgres = await server(t, { max_connections: '4', superuser_reserved_connections: '0' })
-  const others = Array.from({ length: 4 }, () => new pg.Client(postgres.url))
-  await Promise.all(others.map((client) => client.connect()))
-  await waitsFor(t, postgres.url, 'limit', () => Promise.all(others.map((client) => client.end())))
+  await t.test('is behind a network that swallows every packet', async (t) => {
+    const proxy = await TcpProxy.start(t, postgres.url)
+    proxy.swallow()
+    await waitsFor(t, proxy.url, 'timeout', () => proxy.heal())
+  })
+
+  await t.test('is full', async (t) => {
+    const others: pg.Client[] = []
+    const fill = async () => {
+      const client = new pg.Client(postgres.url)
+      await client.connect()
+      others.push(client)
+    }
+    // Until the connections of the test before are gone.
+    await until(
+      () =>
+        fill().then(
+          () => others.length,
+          () => 0,
+        ),
+      (count) => count === 4,
+    )
+    await waitsFor(t, postgres.url, 'limit', () => Promise.all(others.map((client) => client.end())))
+  })
 })
 
 t.test('the database’s name is not known: the service stays up and waits', async (t) => {

@@ -5,9 +5,11 @@ import { sharedDatabase } from '../helper.ts'
 import { Service } from '../process.ts'
 import { ask, PROBE_LIMIT_MS, Prober, QUICK, ROUTES, TcpProxy } from './tools.ts'
 
+// Each test mends what it breaks.
+const redis = await startRedis()
+t.teardown(() => redis.close())
+
 async function setUp(t: Test, databaseUrl?: string) {
-  const redis = await startRedis()
-  t.teardown(() => redis.close())
   const proxy = await TcpProxy.start(t, redis.url)
   const DATABASE_URL = databaseUrl ?? (await sharedDatabase())
   const service = new Service(t, { ...QUICK, ...ROUTES, DATABASE_URL, REDIS_URL: proxy.url })
@@ -18,14 +20,14 @@ async function setUp(t: Test, databaseUrl?: string) {
   const ready = new Prober(t, `${url}/health/ready`)
   const live = new Prober(t, `${url}/health/live`)
   const { listeners } = (await ask(`${url}/pool`)).body
-  return { redis, proxy, service, url, health, ready, live, listeners }
+  return { proxy, service, url, health, ready, live, listeners }
 }
 
 type SetUp = Awaited<ReturnType<typeof setUp>>
 
 const faults: Record<string, { break(all: SetUp): unknown; mend(all: SetUp): unknown; reason: RegExp }> = {
-  stopped: { break: ({ redis }) => redis.stop(), mend: ({ redis }) => redis.start(), reason: /refused/ },
-  hung: { break: ({ redis }) => redis.pause(), mend: ({ redis }) => redis.resume(), reason: /timeout/ },
+  stopped: { break: () => redis.stop(), mend: () => redis.start(), reason: /refused/ },
+  hung: { break: () => redis.pause(), mend: () => redis.resume(), reason: /timeout/ },
   'behind a network that swallows every packet': {
     break: ({ proxy }) => proxy.swallow(),
     mend: ({ proxy }) => proxy.heal(),
@@ -52,8 +54,6 @@ for (const [name, fault] of Object.entries(faults)) {
 }
 
 t.test('Redis hangs, and boot does not wait', async (t) => {
-  const redis = await startRedis()
-  t.teardown(() => redis.close())
   redis.pause()
   const service = new Service(t, { ...QUICK, DATABASE_URL: await sharedDatabase(), REDIS_URL: redis.url })
   const url = await service.url()
@@ -65,19 +65,23 @@ t.test('Redis hangs, and boot does not wait', async (t) => {
   await health.next(200)
 })
 
-for (const fault of ['pause', 'stop'] as const) {
+for (const [fault, mend] of [
+  ['pause', 'resume'],
+  ['stop', 'start'],
+] as const) {
   t.test(`SIGTERM while Redis ${fault === 'pause' ? 'hangs' : 'is stopped'}: exit 0`, async (t) => {
-    const { redis, service } = await setUp(t)
+    const { service } = await setUp(t)
     await redis[fault]()
     service.child.kill('SIGTERM')
     t.equal(await service.exited, 0)
+    await redis[mend]()
   })
 }
 
 t.test('SIGTERM while both backends hang: exit 0', async (t) => {
   const postgres = await startPostgres()
   t.teardown(() => postgres.close())
-  const { redis, service, url } = await setUp(t, postgres.url)
+  const { service, url } = await setUp(t, postgres.url)
   await ask(`${url}/query`)
   postgres.pause()
   redis.pause()

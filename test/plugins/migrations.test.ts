@@ -109,6 +109,10 @@ t.test('a role that may only serve looks for pending ones, and the owner applies
     await app.lifecycle.start()
     t.equal(app.lifecycle.phase, 'serving')
   }
+
+  await query(as('owner'), 'revoke select on kysely_migration from public')
+  const app = await unstarted(t, variables)
+  await t.rejects(app.lifecycle.start(), { code: '42501', message: /kysely_migration/ }, 'unless it may not even look')
 })
 
 t.test('a migration without down is an error on the way down', async (t) => {
