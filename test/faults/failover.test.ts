@@ -144,9 +144,11 @@ t.test('the primary turns read-only and its standby is promoted: open connection
   await service.wentOver(standby)
 })
 
+// Each test mends what it breaks.
+const postgres = await startPostgres()
+t.teardown(() => postgres.close())
+
 t.test('a first host that swallows every packet costs a connection little', async (t) => {
-  const postgres = await startPostgres()
-  t.teardown(() => postgres.close())
   const silent = await TcpProxy.start(t, postgres.url)
   silent.swallow()
   // The migrations go the same way.
@@ -158,8 +160,6 @@ t.test('a first host that swallows every packet costs a connection little', asyn
 })
 
 t.test('who gives up waiting for a primary is told so', async (t) => {
-  const postgres = await startPostgres()
-  t.teardown(() => postgres.close())
   const app = await build(t, {
     DATABASE_URL: both(postgres.url, postgres.url),
     DATABASE_CONNECT_TIMEOUT_MS: '100',
@@ -174,8 +174,6 @@ t.test('who gives up waiting for a primary is told so', async (t) => {
 })
 
 t.test('no host answers: the reason is that of the one that took writes', async (t) => {
-  const postgres = await startPostgres()
-  t.teardown(() => postgres.close())
   const dead = Object.assign(new URL(postgres.url), { port: '1' }).href
   const app = await build(t, { DATABASE_URL: both(dead, postgres.url), MIGRATIONS: 'off' })
   await app.pg.query('select 1')

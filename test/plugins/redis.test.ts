@@ -5,18 +5,19 @@ import { build } from '../app.ts'
 import { sharedDatabase, until } from '../helper.ts'
 import { Service } from '../process.ts'
 
+// Each test mends what it breaks.
+const redis = await startRedis()
+t.teardown(() => redis.close())
+
 t.test('boot does not wait for Redis, and a command fails at once without it', async (t) => {
-  const redis = await startRedis()
-  t.teardown(() => redis.close())
   await redis.stop()
   const app = await build(t, { REDIS_URL: redis.url })
   await t.rejects(app.redis.get('key'))
   t.match((await app.inject('/health')).json(), { status: 'degraded', services: { redis: { reason: 'refused' } } })
+  await redis.start()
 })
 
 t.test('a hung Redis costs a command its timeout, no more', async (t) => {
-  const redis = await startRedis()
-  t.teardown(() => redis.close())
   const app = await build(t, { REDIS_URL: redis.url, REDIS_COMMAND_TIMEOUT_MS: '100' })
   await app.redis.set('key', 'value')
   redis.pause()
@@ -26,18 +27,16 @@ t.test('a hung Redis costs a command its timeout, no more', async (t) => {
 })
 
 async function redisStopped(t: Test, env: NodeJS.ProcessEnv = {}) {
-  const redis = await startRedis()
-  t.teardown(() => redis.close())
   const app = await build(t, { REDIS_URL: redis.url, ...env })
   t.equal((await app.inject('/health')).statusCode, 200)
   const closed = new Promise((resolve) => app.redis.once('close', resolve))
   await redis.stop()
   await closed
-  return { app, redis }
+  return app
 }
 
 t.test('Redis stopped: degraded, and ready; healthy when it is back', async (t) => {
-  const { app, redis } = await redisStopped(t)
+  const app = await redisStopped(t)
   const health = await app.inject('/health')
   t.equal(health.statusCode, 503)
   t.equal(health.headers['retry-after'], '1')
@@ -56,14 +55,13 @@ t.test('Redis stopped: degraded, and ready; healthy when it is back', async (t) 
 })
 
 t.test('READINESS_REQUIRES=database,redis: Redis stopped is not ready', async (t) => {
-  const { app } = await redisStopped(t, { READINESS_REQUIRES: 'database,redis' })
+  const app = await redisStopped(t, { READINESS_REQUIRES: 'database,redis' })
   t.equal((await app.inject('/health/ready')).statusCode, 503)
   t.equal((await app.inject('/health')).json().status, 'unhealthy')
+  await redis.start()
 })
 
 t.test('a wrong password is degraded, and in no output', async (t) => {
-  const redis = await startRedis({ password: 'right' })
-  t.teardown(() => redis.close())
   const { href: REDIS_URL } = Object.assign(new URL(redis.url), { password: 'hunter2' })
   const service = new Service(t, { DATABASE_URL: await sharedDatabase(), REDIS_URL, LOG_LEVEL: 'trace' })
   const url = await service.url()
