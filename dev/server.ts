@@ -15,6 +15,8 @@ export interface Server {
   /** Stops every process of it (SIGSTOP): connections stay open and nothing answers. */
   pause(): void
   resume(): void
+  /** Undoes `stop()` and `pause()`, whichever it was, if any. */
+  restore(): Promise<void>
   /** Stops it for good; temporary data is gone when this resolves. */
   close(): Promise<void>
 }
@@ -79,6 +81,11 @@ export async function startServer(home: Home, kind: ServerKind): Promise<Server>
     if (mark) signalAll(processesOf(mark), name)
   }
 
+  async function restore(): Promise<void> {
+    if (running) signal('SIGCONT')
+    else await start()
+  }
+
   async function close(): Promise<void> {
     running = undefined
     await home.close()
@@ -106,6 +113,7 @@ export async function startServer(home: Home, kind: ServerKind): Promise<Server>
     start,
     pause: () => signal('SIGSTOP'),
     resume: () => signal('SIGCONT'),
+    restore,
     close,
   }
 }

@@ -2,8 +2,8 @@ import type { FastifyBaseLogger } from 'fastify'
 import { type Cluster, Redis } from 'ioredis'
 import { quietly } from './retry.ts'
 
-/** An index keeps what has expired for this long: the clocks of two replicas may differ. */
-const CLOCK_SKEW_MS = 60_000
+/** An index keeps what has expired for this long: the clocks of two replicas may differ, and entries are written later. */
+const SLACK_MS = 60_000
 /** What could not be invalidated is tried again this often. */
 const OWED_RETRY_MS = 1_000
 
@@ -103,14 +103,15 @@ export class RedisStorage {
     return [references].flat().map((reference) => `${this.#prefix}cache-index:${reference}`)
   }
 
-  /** Gives the entry its place in the index, for `ttl` seconds. At once, or the index could expire in between. */
+  /** Gives the entry its place in the index, which outlives it. At once, or the index could expire in between. */
   async #enter(index: string, entry: string, ttl: number): Promise<void> {
+    const life = ttl + SLACK_MS / 1_000
     const results = await this.#redis
       .multi()
-      .zremrangebyscore(index, 0, Date.now() - CLOCK_SKEW_MS)
+      .zremrangebyscore(index, 0, Date.now() - SLACK_MS)
       .zadd(index, Date.now() + ttl * 1_000, entry)
-      .expire(index, ttl, 'NX')
-      .expire(index, ttl, 'GT')
+      .expire(index, life, 'NX')
+      .expire(index, life, 'GT')
       .exec()
     const failed = results?.find(([err]) => err)?.[0]
     if (failed) throw failed

@@ -173,7 +173,8 @@ function addressProblems(data: NodeJS.ProcessEnv): string[] {
  * for is strict: `require` means verify-full in pg 8, with a warning, and libpq's unverified TLS in pg 9.
  */
 export function urlsOfHosts(url: string): string[] {
-  const strict = url.replace(/([?&]sslmode=)(prefer|require|verify-ca)(?=&|$)/, '$1verify-full')
+  const libpq = /[?&]uselibpqcompat=/.test(url)
+  const strict = libpq ? url : url.replace(/([?&]sslmode=)(prefer|require|verify-ca)(?=&|$)/, '$1verify-full')
   const [, before, hosts, after] = /^([^/]+:\/\/(?:[^/?#]*@)?)([^/?#@]*)(.*)$/s.exec(strict) ?? [strict, strict, '', '']
   return (hosts as string).split(',').map((host) => `${before}${host}${after}`)
 }

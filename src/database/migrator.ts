@@ -105,7 +105,7 @@ async function loadMigrations({ folder = FOLDER, applied }: MigrationOptions): P
     const { up, down, transaction = true } = module
     if (typeof up !== 'function') throw new MigrationError(`migrations/${file} exports no function named up`)
     const name = nameOf(file)
-    const guarded = transaction ? (run: Migration['up']) => run : concurrently
+    const guarded = (run: Migration['up']) => failing(transaction ? run : concurrently(run))
     migrations[name] = {
       transaction,
       async up(db) {
@@ -117,6 +117,17 @@ async function loadMigrations({ folder = FOLDER, applied }: MigrationOptions): P
     }
   }
   return migrations
+}
+
+/** Kysely and its CLI take an error that is falsy for none. */
+function failing(run: Migration['up']): Migration['up'] {
+  return async (db) => {
+    try {
+      await run(db)
+    } catch (err) {
+      throw err || new Error(`It threw ${err}`)
+    }
+  }
 }
 
 /** Kysely skips a migration without `down` on the way down and leaves it recorded. */

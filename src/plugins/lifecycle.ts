@@ -16,6 +16,8 @@ export type StartTask = (context: { signal: AbortSignal; waitFor: (what: string)
 /** The three states of the process, starting → serving → draining, and what must be done before it serves. */
 class Lifecycle {
   phase: 'starting' | 'serving' | 'draining' = 'starting'
+  /** Whether it ever served: told to leave before that, it must not begin to answer. */
+  started = false
   waitingFor: string | undefined
   /** The start tasks that readiness shows, and whether each is done. */
   readonly tasks = new Map<string, boolean>()
@@ -44,6 +46,7 @@ class Lifecycle {
     }
     this.waitingFor = undefined
     this.phase = 'serving'
+    this.started = true
   }
 
   /** From here on readiness says no, and start tasks that still run are told to stop. */
@@ -61,7 +64,7 @@ export default fp(
     fastify.addHook('onClose', async () => state.drain())
 
     fastify.addHook('onRequest', (request, reply, done) => {
-      if (state.phase !== 'starting' || request.routeOptions.config.duringStart === true) return done()
+      if (state.started || request.routeOptions.config.duringStart === true) return done()
       const message = 'The service is starting'
       reply.code(503).header('retry-after', '1')
       reply.send({ statusCode: 503, code: 'STARTING', error: 'Service Unavailable', message })

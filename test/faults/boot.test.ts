@@ -42,16 +42,18 @@ async function waitsFor(t: Test, url: string, reason: string, mend: () => unknow
 }
 
 t.test('the database', async (t) => {
-  // Each test mends what it breaks. Few connections, so that one test can take them all.
+  // Each test leaves it as it was. Few connections, so that one test can take them all.
   const postgres = await startPostgres({ settings: { max_connections: '4', superuser_reserved_connections: '0' } })
   t.teardown(() => postgres.close())
 
   await t.test('refuses', async (t) => {
+    t.teardown(() => postgres.restore())
     await postgres.stop()
     await waitsFor(t, postgres.url, 'refused', () => postgres.start())
   })
 
   await t.test('hangs', async (t) => {
+    t.teardown(() => postgres.restore())
     postgres.pause()
     await waitsFor(t, postgres.url, 'timeout', () => postgres.resume())
   })

@@ -12,12 +12,13 @@ interface Pool {
   listeners: number
 }
 
-// Each test mends what it breaks. Few connections, so that one test can take them all.
+// Each test leaves it as it was. Few connections, so that one test can take them all.
 const postgres = await startPostgres({ settings: { max_connections: '12', superuser_reserved_connections: '0' } })
 t.teardown(() => postgres.close())
 
 /** The service, with a prober on each of the three routes. */
 async function setUp(t: Test, { env = {}, proxied = false } = {}) {
+  t.teardown(() => postgres.restore())
   const proxy = await TcpProxy.start(t, postgres.url)
   const service = new Service(t, { ...QUICK, ...ROUTES, DATABASE_URL: proxied ? proxy.url : postgres.url, ...env })
   const url = await service.url()

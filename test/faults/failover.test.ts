@@ -144,7 +144,7 @@ t.test('the primary turns read-only and its standby is promoted: open connection
   await service.wentOver(standby)
 })
 
-// Each test mends what it breaks.
+// Each test leaves it as it was.
 const postgres = await startPostgres()
 t.teardown(() => postgres.close())
 
@@ -166,10 +166,11 @@ t.test('who gives up waiting for a primary is told so', async (t) => {
     MIGRATIONS: 'off',
   })
   const client = await app.pg.connect()
+  t.teardown(() => postgres.restore())
   postgres.pause()
   await t.rejects(app.pg.connect(), /due to connection timeout/)
   t.match((await app.inject('/health')).json(), { services: { database: { reason: 'timeout' } } })
-  postgres.resume()
+  await postgres.restore()
   client.release()
 })
 
@@ -177,6 +178,7 @@ t.test('no host answers: the reason is that of the one that took writes', async 
   const dead = Object.assign(new URL(postgres.url), { port: '1' }).href
   const app = await build(t, { DATABASE_URL: both(dead, postgres.url), MIGRATIONS: 'off' })
   await app.pg.query('select 1')
+  t.teardown(() => postgres.restore())
   await postgres.stop()
   await t.rejects(app.pg.query('select 1'), { code: 'ECONNREFUSED', port: postgres.port })
   t.match((await app.inject('/health')).json(), { services: { database: { reason: 'refused' } } })

@@ -58,9 +58,9 @@ t.test(
   },
 )
 
-/** What PostgreSQL can be in when the service is told to leave, and how it is brought there and back. */
+/** What PostgreSQL can be in when the service is told to leave: how it is brought there, and back from settings. */
 const faults: Record<string, { bring(postgres: Server, url: string): unknown; mend?(postgres: Server): unknown }> = {
-  hangs: { bring: (postgres) => postgres.pause(), mend: (postgres) => postgres.resume() },
+  hangs: { bring: (postgres) => postgres.pause() },
   'hangs, and a request waits for it': {
     bring: async (postgres, url) => {
       postgres.pause()
@@ -70,9 +70,8 @@ const faults: Record<string, { bring(postgres: Server, url: string): unknown; me
         ({ idleCount }) => idleCount === 0,
       )
     },
-    mend: (postgres) => postgres.resume(),
   },
-  'is stopped': { bring: (postgres) => postgres.stop(), mend: (postgres) => postgres.start() },
+  'is stopped': { bring: (postgres) => postgres.stop() },
   'has given its every connection to slow queries': {
     bring: async (_, url) => {
       const slow = [1, 2].map(() => ask(`${url}/query?seconds=1`))
@@ -109,20 +108,26 @@ const faults: Record<string, { bring(postgres: Server, url: string): unknown; me
 t.test('SIGTERM while PostgreSQL', async (t) => {
   const postgres = await startPostgres()
   t.teardown(() => postgres.close())
-  const env = { DATABASE_URL: postgres.url, DATABASE_POOL_MAX: '2', SHUTDOWN_TIMEOUT_MS: '2000' }
+  const env = { DATABASE_URL: postgres.url, DATABASE_POOL_MAX: '2' }
   for (const [state, { bring, mend }] of Object.entries(faults)) {
-    const code = state === 'hangs, and a request waits for it' ? 1 : 0
+    const late = state === 'hangs, and a request waits for it'
+    const code = late ? 1 : 0
     await t.test(`${state}: exit ${code}`, async (t) => {
-      const { service, url } = await start(t, env, code === 1 ? SOURCE : {})
+      const started = late ? start(t, { ...env, SHUTDOWN_TIMEOUT_MS: '2000' }, SOURCE) : start(t, env)
+      const { service, url } = await started
       await ask(`${url}/query`)
+      t.teardown(async () => {
+        await postgres.restore()
+        await mend?.(postgres)
+      })
       await bring(postgres, url)
       service.child.kill('SIGTERM')
       t.equal(await service.exited, code)
-      await mend?.(postgres)
     })
   }
 
   await t.test('hangs, and the service was never ready: it leaves without the delay', async (t) => {
+    t.teardown(() => postgres.restore())
     postgres.pause()
     const service = new Service(t, { ...QUICK, ...env, SHUTDOWN_DELAY_MS: '600000' })
     await service.logged('waiting for the database')

@@ -5,11 +5,12 @@ import { sharedDatabase } from '../helper.ts'
 import { Service } from '../process.ts'
 import { ask, PROBE_LIMIT_MS, Prober, QUICK, ROUTES, TcpProxy } from './tools.ts'
 
-// Each test mends what it breaks.
+// Each test leaves it as it was.
 const redis = await startRedis()
 t.teardown(() => redis.close())
 
 async function setUp(t: Test, databaseUrl?: string) {
+  t.teardown(() => redis.restore())
   const proxy = await TcpProxy.start(t, redis.url)
   const DATABASE_URL = databaseUrl ?? (await sharedDatabase())
   const service = new Service(t, { ...QUICK, ...ROUTES, DATABASE_URL, REDIS_URL: proxy.url })
@@ -54,6 +55,7 @@ for (const [name, fault] of Object.entries(faults)) {
 }
 
 t.test('Redis hangs, and boot does not wait', async (t) => {
+  t.teardown(() => redis.restore())
   redis.pause()
   const service = new Service(t, { ...QUICK, DATABASE_URL: await sharedDatabase(), REDIS_URL: redis.url })
   const url = await service.url()
@@ -65,16 +67,12 @@ t.test('Redis hangs, and boot does not wait', async (t) => {
   await health.next(200)
 })
 
-for (const [fault, mend] of [
-  ['pause', 'resume'],
-  ['stop', 'start'],
-] as const) {
+for (const fault of ['pause', 'stop'] as const) {
   t.test(`SIGTERM while Redis ${fault === 'pause' ? 'hangs' : 'is stopped'}: exit 0`, async (t) => {
     const { service } = await setUp(t)
     await redis[fault]()
     service.child.kill('SIGTERM')
     t.equal(await service.exited, 0)
-    await redis[mend]()
   })
 }
 

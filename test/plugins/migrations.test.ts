@@ -85,6 +85,11 @@ t.test('what keeps the migrations from being run is said, and nothing of them is
     ['99990101000000_wrong.ts', running('create table tenants ()'), '99990101000000_wrong failed and was rolled back'],
     // A right that it lacks is its failure, not that of the connection.
     ['99990101000000_right.ts', running("select pg_read_file('')"), '99990101000000_right failed and was rolled back'],
+    [
+      '99990101000000_nothing.ts',
+      'export const up = async () => { throw undefined }',
+      '99990101000000_nothing failed and was rolled back',
+    ],
     ['99990101000000_word.ts', running('select timeout'), '99990101000000_word failed and was rolled back'],
   ]
   for (const [file, content, message] of cases) {

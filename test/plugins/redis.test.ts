@@ -5,28 +5,29 @@ import { build } from '../app.ts'
 import { sharedDatabase, until } from '../helper.ts'
 import { Service } from '../process.ts'
 
-// Each test mends what it breaks.
+// Each test leaves it as it was.
 const redis = await startRedis()
 t.teardown(() => redis.close())
 
 t.test('boot does not wait for Redis, and a command fails at once without it', async (t) => {
+  t.teardown(() => redis.restore())
   await redis.stop()
   const app = await build(t, { REDIS_URL: redis.url })
   await t.rejects(app.redis.get('key'))
   t.match((await app.inject('/health')).json(), { status: 'degraded', services: { redis: { reason: 'refused' } } })
-  await redis.start()
 })
 
 t.test('a hung Redis costs a command its timeout, no more', async (t) => {
+  t.teardown(() => redis.restore())
   const app = await build(t, { REDIS_URL: redis.url, REDIS_COMMAND_TIMEOUT_MS: '100' })
   await app.redis.set('key', 'value')
   redis.pause()
   await t.rejects(app.redis.get('key'), { message: 'Command timed out' })
   t.match((await app.inject('/health')).json(), { services: { redis: { status: 'error', reason: 'timeout' } } })
-  redis.resume()
 })
 
 async function redisStopped(t: Test, env: NodeJS.ProcessEnv = {}) {
+  t.teardown(() => redis.restore())
   const app = await build(t, { REDIS_URL: redis.url, ...env })
   t.equal((await app.inject('/health')).statusCode, 200)
   const closed = new Promise((resolve) => app.redis.once('close', resolve))
@@ -58,7 +59,6 @@ t.test('READINESS_REQUIRES=database,redis: Redis stopped is not ready', async (t
   const app = await redisStopped(t, { READINESS_REQUIRES: 'database,redis' })
   t.equal((await app.inject('/health/ready')).statusCode, 503)
   t.equal((await app.inject('/health')).json().status, 'unhealthy')
-  await redis.start()
 })
 
 t.test('a wrong password is degraded, and in no output', async (t) => {

@@ -93,6 +93,8 @@ t.test('before its start tasks the service lives, is not ready, and keeps its ot
   t.equal(other.statusCode, 503)
   t.equal(other.headers['retry-after'], '1')
   t.match(other.json(), { statusCode: 503, error: 'Service Unavailable' })
+  app.lifecycle.drain()
+  t.equal((await app.inject('/anything')).statusCode, 503, 'nor does it begin to answer when it is told to leave')
 })
 
 t.test('a draining service lives, and is not ready', async (t) => {
