@@ -81,6 +81,10 @@ const contradictions: [NodeJS.ProcessEnv, string][] = [
   [{ DATABASE_URL: 'postgres://' }, 'DATABASE_URL names no host'],
   [{ DATABASE_URL: `${DATABASE_URL}?sslmode=no%2Dverify` }, 'DATABASE_URL asks for TLS that verifies nothing'],
   [
+    { DATABASE_URL: `${DATABASE_URL}?uselibpqcompat=true&sslmode=require` },
+    'DATABASE_URL asks for TLS that verifies nothing',
+  ],
+  [
     { DATABASE_URL, DATABASE_MIGRATION_URL_FILE: '/does/not/exist' },
     'DATABASE_MIGRATION_URL_FILE cannot be read (ENOENT)',
   ],
