@@ -3,6 +3,7 @@ import { Server } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
+import { shareLookups } from './lookup.ts'
 
 /** A half-sent request is cut after this long, and looked for every two seconds: slow clients hold no connection. */
 const REQUEST_TIMEOUT_MS = 10_000
@@ -27,6 +28,8 @@ closeWithGrace({ delay: false, logger: { error: (...args) => app?.log.error(args
   app.lifecycle?.drain()
   if (served) await leave(app)
 })
+
+shareLookups()
 
 const [{ default: fastify }, { default: service }, { logger }, { requestOptions }] = await Promise.all([
   import('fastify'),

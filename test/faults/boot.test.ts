@@ -4,8 +4,8 @@ import { once } from 'node:events'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { copyProject, database, query, until } from '../helper.ts'
-import { Service } from '../process.ts'
+import { copyProject, database, query, sharedDatabase, until } from '../helper.ts'
+import { preload, Service } from '../process.ts'
 import { ask, PROBE_LIMIT_MS, Prober, QUICK, TcpProxy } from './tools.ts'
 
 // Most of what these tests do is wait.
@@ -94,17 +94,19 @@ t.test('the database’s name is not known: the service stays up and waits', asy
 
 const skip = spawnSync('unshare', ['--mount', 'true']).status === 0 ? false : 'a mount namespace needs root'
 
-t.test('the name server does not answer', { skip }, async (t) => {
-  const silent = createSocket('udp4').bind(53, '127.0.0.99')
+/** Settings of a process whose only name server, at this address, says nothing. */
+async function unanswered(t: Test, address: string) {
+  const silent = createSocket('udp4').bind(53, address)
   await once(silent, 'listening')
   t.teardown(() => silent.close())
-  const directory = t.testdir({ 'resolv.conf': 'nameserver 127.0.0.99\n' })
+  const directory = t.testdir({ 'resolv.conf': `nameserver ${address}\n` })
   const mount = `mount --bind ${directory}/resolv.conf /etc/resolv.conf && exec "$@"`
-  const service = new Service(
-    t,
-    { ...QUICK, DATABASE_URL: 'postgres://user@database.example/app', REDIS_URL: 'redis://redis.example' },
-    { wrapper: ['unshare', '--mount', 'sh', '-c', mount, 'sh'] },
-  )
+  return { wrapper: ['unshare', '--mount', 'sh', '-c', mount, 'sh'] }
+}
+
+t.test('the name server does not answer', { skip }, async (t) => {
+  const env = { ...QUICK, DATABASE_URL: 'postgres://user@database.example/app', REDIS_URL: 'redis://redis.example' }
+  const service = new Service(t, env, await unanswered(t, '127.0.0.99'))
   const url = await service.url()
   t.match(await service.logged('waiting for the database'), { reason: 'timeout' })
   for (const path of ['/health/live', '/health/ready', '/health']) {
@@ -112,6 +114,30 @@ t.test('the name server does not answer', { skip }, async (t) => {
     t.equal(answer.status, path === '/health/live' ? 200 : 503)
     t.ok(answer.ms < PROBE_LIMIT_MS, `${path} in under a second: ${Math.round(answer.ms)} ms`)
   }
+})
+
+t.test('the name server says nothing of Redis: the database is found all the same', { skip }, async (t) => {
+  const DATABASE_URL = (await sharedDatabase()).replace('@127.0.0.1:', '@localhost:')
+  const tellSockets = `
+    import { subscribe } from 'node:diagnostics_channel'
+    subscribe('net.client.socket', () => console.log('{"msg":"connecting"}'))`
+  const service = new Service(
+    t,
+    { ...QUICK, DATABASE_URL, REDIS_URL: 'redis://redis.example', NODE_OPTIONS: preload(tellSockets) },
+    await unanswered(t, '127.0.0.98'),
+  )
+  const url = await service.url()
+  await service.logged('ready')
+  await until(
+    async () => service.logs.filter(({ msg }) => msg === 'connecting').length,
+    (sockets) => sockets > 8,
+  )
+  await query(
+    DATABASE_URL,
+    'select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()',
+  )
+  await service.logged('database connection lost')
+  t.match(await ask(`${url}/health/ready`), { status: 200, body: { checks: { database: 'passed', redis: 'failed' } } })
 })
 
 t.test('eight replicas boot at once on an empty database: each migration is applied once', async (t) => {
