@@ -5,7 +5,7 @@ import type { Config } from '../src/config.ts'
 import { logger } from '../src/logger.ts'
 import env from '../src/plugins/env.ts'
 import { requestOptions } from '../src/plugins/requests.ts'
-import { database, ENV, type LogLine, sharedDatabase } from './helper.ts'
+import { database, ENV, type LogLine, sharedDatabase, until } from './helper.ts'
 
 /** What the env plugin makes of these variables. */
 export async function configure(t: Test, variables: NodeJS.ProcessEnv): Promise<Config> {
@@ -24,6 +24,17 @@ export type App = FastifyInstance & { logs: LogLine[] }
 export async function build(t: Test, variables: NodeJS.ProcessEnv = {}, routes?: FastifyPluginAsync): Promise<App> {
   const app = await unstarted(t, variables, { routes })
   await app.lifecycle.start()
+  // Boot does not wait for Redis. One of the test's own may be down.
+  if (!('REDIS_URL' in variables)) await connected(app)
+  return app
+}
+
+/** Waits until the service has found its Redis. */
+export async function connected(app: App): Promise<App> {
+  await until(
+    async () => app.redis.status,
+    (status) => status === 'ready',
+  )
   return app
 }
 

@@ -1,18 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startRedis } from '../../dev/redis.ts'
-import { type App, build } from '../app.ts'
+import { type App, build, connected } from '../app.ts'
 import { until } from '../helper.ts'
 
 const TIMEOUT_MS = 200
 
 /** A replica with a cached function that counts its loads, whose answer is `value` after 20 ms. */
 async function replica(t: Test, REDIS_URL: string, options: { ttl?: number; stale?: number } = {}) {
-  const app = await build(t, { REDIS_URL, REDIS_COMMAND_TIMEOUT_MS: String(TIMEOUT_MS), MIGRATIONS: 'off' })
-  await until(
-    async () => app.redis.status,
-    (status) => status === 'ready',
-  )
+  const env = { REDIS_URL, REDIS_COMMAND_TIMEOUT_MS: String(TIMEOUT_MS), MIGRATIONS: 'off' }
+  const app = await connected(await build(t, env))
   const state = { loads: 0, value: 'first' as unknown, app, get: async (_id: string): Promise<unknown> => undefined }
   const references = (id: string) => [`thing:${id}`]
   app.cache.define('thing', { ttl: 60, references, ...options }, async (_id: string) => {
@@ -129,10 +126,7 @@ t.test('Redis stopped: every call loads at once, one warning; restarted: it cach
   t.equal(one.loads, 11)
   t.equal(warnings(one.app).length, 1)
   await redis.start()
-  await until(
-    async () => one.app.redis.status,
-    (status) => status === 'ready',
-  )
+  await connected(one.app)
   await one.get('a')
   t.equal(one.loads, 12)
   await one.get('a')

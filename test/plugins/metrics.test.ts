@@ -204,10 +204,6 @@ t.test('a database that refuses is no timeout', async (t) => {
 
 t.test('the cache counts hits and misses, and tells those who ask for them too', async (t) => {
   const app = await build(t, OWN)
-  await until(
-    async () => app.redis.status,
-    (status) => status === 'ready',
-  )
   const told: string[] = []
   const name = `thing-${Math.random()}`
   const onHit = (key: string) => told.push(`hit ${key}`)

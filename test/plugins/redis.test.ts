@@ -1,8 +1,8 @@
 import { rm } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { startRedis } from '../../dev/redis.ts'
-import { build } from '../app.ts'
-import { sharedDatabase, until } from '../helper.ts'
+import { build, connected } from '../app.ts'
+import { sharedDatabase } from '../helper.ts'
 import { Service } from '../process.ts'
 
 // Each test leaves it as it was.
@@ -19,7 +19,7 @@ t.test('boot does not wait for Redis, and a command fails at once without it', a
 
 t.test('a hung Redis costs a command its timeout, no more', async (t) => {
   t.teardown(() => redis.restore())
-  const app = await build(t, { REDIS_URL: redis.url, REDIS_COMMAND_TIMEOUT_MS: '100' })
+  const app = await connected(await build(t, { REDIS_URL: redis.url, REDIS_COMMAND_TIMEOUT_MS: '100' }))
   await app.redis.set('key', 'value')
   redis.pause()
   await t.rejects(app.redis.get('key'), { message: 'Command timed out' })
@@ -28,7 +28,7 @@ t.test('a hung Redis costs a command its timeout, no more', async (t) => {
 
 async function redisStopped(t: Test, env: NodeJS.ProcessEnv = {}) {
   t.teardown(() => redis.restore())
-  const app = await build(t, { REDIS_URL: redis.url, ...env })
+  const app = await connected(await build(t, { REDIS_URL: redis.url, ...env }))
   t.equal((await app.inject('/health')).statusCode, 200)
   const closed = new Promise((resolve) => app.redis.once('close', resolve))
   await redis.stop()
@@ -78,7 +78,7 @@ t.test('a rotated password is used for the next connection', async (t) => {
   const redis = await startRedis({ password: 'first' })
   t.teardown(() => redis.close())
   const directory = t.testdir({ url: redis.url })
-  const app = await build(t, { REDIS_URL_FILE: `${directory}/url`, REDIS_URL: '' })
+  const app = await connected(await build(t, { REDIS_URL_FILE: `${directory}/url`, REDIS_URL: '' }))
   await app.redis.config('SET', 'requirepass', 'second')
   await rm(`${directory}/url`)
   const missed = new Promise((resolve) => app.redis.once('reconnecting', resolve))
@@ -93,28 +93,17 @@ t.test('a rotated password is used for the next connection', async (t) => {
 
 t.test('a connection that ioredis has given up is opened again', async (t) => {
   const app = await build(t)
-  await until(
-    async () => app.redis.status,
-    (status) => status === 'ready',
-  )
   const ended = new Promise((resolve) => app.redis.once('end', resolve))
   app.redis.disconnect()
   await ended
-  await until(
-    async () => app.redis.status,
-    (status) => status === 'ready',
-  )
+  await connected(app)
   t.equal(await app.redis.ping(), 'PONG')
 })
 
 t.test('a replica that refuses a write is left for a new connection', async (t) => {
   const redis = await startRedis()
   t.teardown(() => redis.close())
-  const app = await build(t, { REDIS_URL: redis.url })
-  await until(
-    async () => app.redis.status,
-    (status) => status === 'ready',
-  )
+  const app = await connected(await build(t, { REDIS_URL: redis.url }))
   await app.redis.replicaof('127.0.0.1', 1)
   const left = new Promise((resolve) => app.redis.once('reconnecting', resolve))
   await t.rejects(app.redis.set('key', 'value'), { message: /^READONLY/ })
