@@ -1,5 +1,4 @@
-import { appendFile, cp, mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { appendFile, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
 import { build } from '../dev/build.ts'
@@ -11,13 +10,9 @@ const files = await Promise.all(needed.map(async (name) => [name, await readFile
 const directory = await copyProject(t, Object.fromEntries(files))
 await build(directory)
 
-// Where neither the source nor node_modules can be found.
-const alone = await mkdtemp(path.join(tmpdir(), 'footing-build-'))
-t.teardown(() => rm(alone, { recursive: true }))
-await cp(path.join(directory, 'dist'), alone, { recursive: true })
-
 t.test('npm start runs the build while it is one of the source as it is, else the source', async (t) => {
   process.env['TEST_SERVICE'] = 'start.js'
+  t.teardown(() => delete process.env['TEST_SERVICE'])
   const DATABASE_URL = await sharedDatabase()
   const start = async () => {
     const service = new Service(t, { DATABASE_URL }, { source: directory })
@@ -38,19 +33,15 @@ t.test('npm start runs the build while it is one of the source as it is, else th
   t.notMatch(await start(), 'dist/')
 })
 
+// The build of most tests: beside it lie neither the source nor node_modules.
 t.test('the build alone migrates an empty database', async (t) => {
-  process.env['TEST_SERVICE'] = path.join(alone, 'src/server.js')
   const service = new Service(t, { DATABASE_URL: await database(t, { empty: true }) })
   t.match(await service.logged('migrated'), { migration: '20261101000000_base_structure' })
   await service.logged('ready')
 })
 
 t.test('what is loaded only when it is switched on is in the build', async (t) => {
-  process.env['TEST_SERVICE'] = path.join(alone, 'src/server.js')
   const service = new Service(t, { DATABASE_URL: await sharedDatabase(), METRICS: 'true', API_DOCS: 'true' })
   const url = await service.url()
   for (const route of ['/metrics', '/openapi.json']) t.equal((await fetch(url + route)).status, 200, route)
 })
-
-// The rest of what a process of the source must do.
-await import('./server.test.ts')

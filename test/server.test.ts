@@ -6,12 +6,10 @@ import { startPostgres } from '../dev/postgres.ts'
 import { backends, ROOT, sharedDatabase } from './helper.ts'
 import { Service } from './process.ts'
 
-const SOURCE = { source: ROOT }
-
 t.test('SIGTERM and SIGINT leave with 0', async (t) => {
   const DATABASE_URL = await sharedDatabase()
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    const service = new Service(t, { DATABASE_URL }, SOURCE)
+    const service = new Service(t, { DATABASE_URL })
     const url = await service.url()
     await service.logged('ready')
     t.equal((await fetch(`${url}/health`)).status, 200)
@@ -21,7 +19,7 @@ t.test('SIGTERM and SIGINT leave with 0', async (t) => {
 })
 
 t.test('a configuration that cannot be used: exit 1, one line, before the port opens', async (t) => {
-  const service = new Service(t, { DATABASE_URL: 'postgres://user:hunter2@host:x/db', PORT: '99999' }, SOURCE)
+  const service = new Service(t, { DATABASE_URL: 'postgres://user:hunter2@host:x/db', PORT: '99999' }, { source: ROOT })
   t.equal(await service.exited, 1)
   t.equal(service.logs.length, 1)
   t.match(service.logs[0], { level: 60, msg: 'cannot start', err: { code: 'CONFIG_INVALID', message: /PORT.*/ } })
@@ -33,7 +31,7 @@ t.test('port taken: exit 1, port named', async (t) => {
   await once(other, 'listening')
   t.teardown(() => other.close())
   const { port } = other.address() as AddressInfo
-  const service = new Service(t, { DATABASE_URL: await sharedDatabase(), PORT: String(port) }, SOURCE)
+  const service = new Service(t, { DATABASE_URL: await sharedDatabase(), PORT: String(port) })
   t.equal(await service.exited, 1)
   t.match(service.fatal, { err: { code: 'EADDRINUSE', message: new RegExp(`:${port}`) } })
 })
@@ -42,7 +40,7 @@ t.test('a wrong password of the database: exit 1, and in no output', async (t) =
   const postgres = await startPostgres()
   t.teardown(() => postgres.close())
   const wrong = Object.assign(new URL(postgres.url), { password: 'hunter2' })
-  const service = new Service(t, { DATABASE_URL: wrong.href, LOG_LEVEL: 'trace' }, SOURCE)
+  const service = new Service(t, { DATABASE_URL: wrong.href, LOG_LEVEL: 'trace' })
   t.equal(await service.exited, 1)
   t.match(service.fatal, { level: 60, msg: 'cannot start', err: { code: '28P01' } })
   t.notMatch(service.output, /hunter2/)
@@ -51,7 +49,7 @@ t.test('a wrong password of the database: exit 1, and in no output', async (t) =
 t.test('no such database: exit 1', async (t) => {
   const url = new URL(backends.database)
   url.pathname = '/nowhere'
-  const service = new Service(t, { DATABASE_URL: url.href }, SOURCE)
+  const service = new Service(t, { DATABASE_URL: url.href })
   t.equal(await service.exited, 1)
   t.match(service.fatal, { level: 60, err: { code: '3D000' } })
 })

@@ -15,7 +15,7 @@ export interface Answer {
   body: Record<string, unknown>
 }
 
-/** Asks one route, as a prober does: on a new connection, one request every 50 ms, until the test ends. */
+/** Asks one route, as a prober does: on a new connection, one request every 100 ms, until the test ends. */
 export class Prober {
   readonly answers: Answer[] = []
   #stopped = false
@@ -30,7 +30,7 @@ export class Prober {
   async #run(url: string): Promise<void> {
     while (!this.#stopped) {
       this.answers.push(await ask(url))
-      await sleep(50)
+      await sleep(100)
     }
   }
 
