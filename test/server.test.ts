@@ -31,7 +31,7 @@ t.test('port taken: exit 1, port named', async (t) => {
   await once(other, 'listening')
   t.teardown(() => other.close())
   const { port } = other.address() as AddressInfo
-  const service = new Service(t, { DATABASE_URL: await sharedDatabase(), PORT: String(port) })
+  const service = new Service(t, { DATABASE_URL: await sharedDatabase(), PORT: String(port) }, { source: ROOT })
   t.equal(await service.exited, 1)
   t.match(service.fatal, { err: { code: 'EADDRINUSE', message: new RegExp(`:${port}`) } })
 })

@@ -129,7 +129,7 @@ t.test('SIGTERM while PostgreSQL', async (t) => {
   await t.test('hangs, and the service was never ready: it leaves without the delay', async (t) => {
     t.teardown(() => postgres.restore())
     postgres.pause()
-    const service = new Service(t, { ...QUICK, ...env, SHUTDOWN_DELAY_MS: '600000' }, SOURCE)
+    const service = new Service(t, { ...QUICK, ...env, SHUTDOWN_DELAY_MS: '600000' })
     await service.logged('waiting for the database')
     service.child.kill('SIGTERM')
     t.equal(await service.exited, 0)
