@@ -161,7 +161,7 @@ function addressProblems(data: NodeJS.ProcessEnv): string[] {
       'DATABASE_URL and POSTGRES_HOST are both set': DATABASE_URL && POSTGRES_HOST,
     }),
     ...Object.entries({ DATABASE_URL, DATABASE_MIGRATION_URL }).flatMap(([name, url]) => {
-      const problem = url && urlsOfHosts(url).map(hostUrlProblem).find(Boolean)
+      const problem = url && urlsOfHosts(strictTls(url)).map(hostUrlProblem).find(Boolean)
       return problem ? `${name} ${problem}` : []
     }),
     ...redisProblems(data),
@@ -169,13 +169,17 @@ function addressProblems(data: NodeJS.ProcessEnv): string[] {
 }
 
 /**
- * The URL of each of the hosts that a URL names: `//user@one:5432,two:5432/database`, as libpq has it. TLS that it asks
- * for is strict: `require` means verify-full in pg 8, with a warning, and libpq's unverified TLS in pg 9.
+ * `require` means verify-full in pg 8, with a warning, and libpq's unverified TLS in pg 9: written out, it stays. What asks
+ * for libpq's is left as it is, to be refused.
  */
+export function strictTls(url: string): string {
+  if (/[?&]uselibpqcompat=/.test(url)) return url
+  return url.replace(/([?&]sslmode=)(prefer|require|verify-ca)(?=&|$)/, '$1verify-full')
+}
+
+/** The URL of each of the hosts that a URL names: `//user@one:5432,two:5432/database`, as libpq has it. */
 export function urlsOfHosts(url: string): string[] {
-  const libpq = /[?&]uselibpqcompat=/.test(url)
-  const strict = libpq ? url : url.replace(/([?&]sslmode=)(prefer|require|verify-ca)(?=&|$)/, '$1verify-full')
-  const [, before, hosts, after] = /^([^/]+:\/\/(?:[^/?#]*@)?)([^/?#@]*)(.*)$/s.exec(strict) ?? [strict, strict, '', '']
+  const [, before, hosts, after] = /^([^/]+:\/\/(?:[^/?#]*@)?)([^/?#@]*)(.*)$/s.exec(url) ?? [url, url, '', '']
   return (hosts as string).split(',').map((host) => `${before}${host}${after}`)
 }
 

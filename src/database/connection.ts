@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import { parseIntoClientConfig } from 'pg-connection-string'
-import { type Config, secret, urlsOfHosts } from '../config.ts'
+import { type Config, secret, strictTls, urlsOfHosts } from '../config.ts'
 import { service } from '../service.ts'
 import { primaryClient } from './primary.ts'
 
@@ -33,7 +33,7 @@ export function connectionOptions(config: Config, use: 'service' | 'migration' =
 
 function fromUrl(config: Config, name: 'DATABASE_URL' | 'DATABASE_MIGRATION_URL'): pg.ClientConfig[] {
   const parse = () =>
-    urlsOfHosts(secret(config, name) as string).map((url) => parseIntoClientConfig(url) as pg.ClientConfig)
+    urlsOfHosts(strictTls(secret(config, name) as string)).map((url) => parseIntoClientConfig(url) as pg.ClientConfig)
   const password = async () => parse()[0]?.password as string
   return parse().map((options) => ({ ...options, password }))
 }

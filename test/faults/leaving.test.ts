@@ -58,10 +58,19 @@ t.test(
   },
 )
 
-/** What PostgreSQL can be in when the service is told to leave: how it is brought there, and back from settings. */
-const faults: Record<string, { bring(postgres: Server, url: string): unknown; mend?(postgres: Server): unknown }> = {
+/** What PostgreSQL can be in when the service is told to leave. */
+interface Fault {
+  bring(postgres: Server, url: string): unknown
+  /** Back from settings: stopping and pausing is undone for all. */
+  mend?(postgres: Server): unknown
+  /** It cannot leave in time. */
+  late?: true
+}
+
+const faults: Record<string, Fault> = {
   hangs: { bring: (postgres) => postgres.pause() },
   'hangs, and a request waits for it': {
+    late: true,
     bring: async (postgres, url) => {
       postgres.pause()
       ask(`${url}/query`)
@@ -109,12 +118,12 @@ t.test('SIGTERM while PostgreSQL', async (t) => {
   const postgres = await startPostgres()
   t.teardown(() => postgres.close())
   const env = { DATABASE_URL: postgres.url, DATABASE_POOL_MAX: '2' }
-  for (const [state, { bring, mend }] of Object.entries(faults)) {
-    const late = state === 'hangs, and a request waits for it'
+  for (const [state, { bring, mend, late }] of Object.entries(faults)) {
     const code = late ? 1 : 0
     await t.test(`${state}: exit ${code}`, async (t) => {
-      const started = late ? start(t, { ...env, SHUTDOWN_TIMEOUT_MS: '2000' }, SOURCE) : start(t, env)
-      const { service, url } = await started
+      const { service, url } = late
+        ? await start(t, { ...env, SHUTDOWN_TIMEOUT_MS: '2000' }, SOURCE)
+        : await start(t, env)
       await ask(`${url}/query`)
       t.teardown(async () => {
         await postgres.restore()
