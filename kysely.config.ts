@@ -1,18 +1,18 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import fastify from 'fastify'
-import { Kysely } from 'kysely'
+import { Kysely, PostgresDialect } from 'kysely'
 import { defineConfig } from 'kysely-ctl'
-import { createMigrator, type MigrationEvents, migrationDialect } from './src/database/migrator.ts'
-import env from './src/plugins/env.ts'
+import env from './src/core/config/env.ts'
+import { compose } from './src/core/feature.ts'
+import { settings } from './src/core/health/health.ts'
+import { createMigrator, migrationPool } from './src/migrations/migrator.ts'
+import type { MigrationEvents } from './src/migrations/options.ts'
 
 // Where `npm run dev` put the servers that it started. kysely-ctl has read .env by now; a variable that is set stays.
 const developmentServers = path.join(import.meta.dirname, '.local/dev.env')
 const named = ['DATABASE_URL', 'DATABASE_URL_FILE', 'POSTGRES_HOST'].some((name) => process.env[name])
 if (!named && existsSync(developmentServers)) process.loadEnvFile(developmentServers)
-
-const app = fastify()
-await app.register(env)
 
 const events: MigrationEvents = {
   waiting: () => console.error('another process migrates: waiting for its lock'),
@@ -20,8 +20,16 @@ const events: MigrationEvents = {
   notice: (message) => console.error(message),
 }
 
+/** Validates the settings of these features alone, and only once a command asks the database: `migrate:make` needs none. */
+async function pool() {
+  const features = await compose(import('./src/database/index.ts'), import('./src/migrations/index.ts'))
+  const app = fastify()
+  await app.register(env, { features: [{ name: 'health', settings }, ...features] })
+  return migrationPool(app.config, events)
+}
+
 export default defineConfig({
-  kysely: new Kysely({ dialect: migrationDialect(app.config, events) }),
+  kysely: new Kysely({ dialect: new PostgresDialect({ pool }) }),
   migrations: {
     migrator: (db) => createMigrator(db, events),
     getMigrationPrefix: timestamp,

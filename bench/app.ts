@@ -1,11 +1,9 @@
 /** The service with routes to measure: one that answers a constant, and four ways to read a row by its key. */
-import { fastify } from 'fastify'
 import type { Kysely } from 'kysely'
 import pg from 'pg'
 import service from '../src/app.ts'
-import { withTenant } from '../src/database/tenant.ts'
-import { logger } from '../src/logger.ts'
-import { requestOptions } from '../src/plugins/requests.ts'
+import { createFastify } from '../src/core/requests.ts'
+import { withTenant } from '../src/tenants/with-tenant.ts'
 import { TENANT_ID } from './fixtures.ts'
 
 interface Note {
@@ -16,7 +14,7 @@ interface Note {
 /** One key would have the cache answer many requests with one look into Redis. */
 const KEYS = 1_000
 
-const app = fastify({ logger, ...requestOptions })
+const app = createFastify()
 await app.register(service)
 
 const db = app.db as unknown as Kysely<{ bench_notes: Note; bench_tenant_notes: Note }>

@@ -1,4 +1,5 @@
-import { schema } from '../src/config.ts'
+import { features } from '../src/app.ts'
+import { settingsOf } from '../src/core/config/env.ts'
 import { type Bench, CONNECTIONS, type Measured } from './bench.ts'
 import { makeNotes } from './fixtures.ts'
 import { interleave, Table } from './report.ts'
@@ -26,7 +27,7 @@ export async function costs({ servers, load, quick }: Bench): Promise<Measured> 
     `A route that answers a constant, ${CONNECTIONS} connections, ${seconds} s a round, the log in a file.`,
   )
   const options = { databaseUrl: await servers.migratedDatabase(makeNotes), redisUrl: servers.redisUrl }
-  const known = VARIANTS.filter(({ env }) => Object.keys(env).every((name) => name in schema.properties))
+  const known = VARIANTS.filter(({ env }) => Object.keys(env).every((name) => name in settingsOf(features).properties))
   await interleave(
     quick ? 1 : 4,
     known.map(

@@ -1,5 +1,5 @@
 import { type Kysely, sql } from 'kysely'
-import { tenantColumns } from '../src/database/columns.ts'
+import { tenantColumns } from '../src/tenants/columns.ts'
 
 export const TENANT_ID = '0b6cbd0d-7c6b-4e0c-9ee1-8b4c44b9a1a0'
 const ROWS = 10_000

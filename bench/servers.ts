@@ -4,7 +4,7 @@ import pg from 'pg'
 import { ownedDatabases } from '../dev/databases.ts'
 import { startPostgres } from '../dev/postgres.ts'
 import { startRedis } from '../dev/redis.ts'
-import { createMigrator } from '../src/database/migrator.ts'
+import { createMigrator } from '../src/migrations/migrator.ts'
 
 const ROLE = 'footing'
 /** Room for 32 replicas that all migrate. */

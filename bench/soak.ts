@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from '../dev/ports.ts'
 import { startPostgres } from '../dev/postgres.ts'
 import { startRedis } from '../dev/redis.ts'
-import { Client } from '../test/faults/client.ts'
+import { Client } from '../test/support/client.ts'
 import { OUTAGES } from './outages.ts'
 
 const minutes = Number(process.argv[2] ?? 15)

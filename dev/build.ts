@@ -46,8 +46,6 @@ export async function build(root = ROOT, dist = path.join(root, 'dist')): Promis
     platform: 'node',
     // For CommonJS packages, which ask for modules of Node.
     banner: { js: "import { createRequire } from 'node:module'\nconst require = createRequire(import.meta.url)" },
-    // Is there, beside its page's files, or is not: as in the image, which lacks dev dependencies.
-    external: ['@fastify/swagger-ui'],
     // Comments would be a third of it.
     legalComments: 'none',
     minifyWhitespace: true,

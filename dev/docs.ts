@@ -1,17 +1,18 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { schema } from '../src/config.ts'
+import { features } from '../src/app.ts'
+import { settingsOf } from '../src/core/config/env.ts'
 import { composeVariables } from './compose.ts'
 
 const ROOT = path.join(import.meta.dirname, '..')
 const TABLE = /(<!-- environment -->\n)[\s\S]*(<!-- \/environment -->)/
 
-/** The files that repeat the settings of `src/config.ts`, as they should read: contents by path. */
+/** The files that repeat the settings of the features, as they should read: contents by path. */
 export function documents(): Record<string, string> {
-  const readme = path.join(ROOT, 'README.md')
+  const page = path.join(ROOT, 'docs/configuration.md')
   return {
     [path.join(ROOT, '.env.example')]: example(),
-    [readme]: readFileSync(readme, 'utf8').replace(TABLE, (_, start, end) => `${start}${table()}${end}`),
+    [page]: readFileSync(page, 'utf8').replace(TABLE, (_, start, end) => `${start}${table()}${end}`),
   }
 }
 
@@ -23,7 +24,7 @@ interface Setting {
 }
 
 function settings(): Setting[] {
-  return Object.entries(schema.properties).map(([name, property]) => {
+  return Object.entries(settingsOf(features).properties).map(([name, property]) => {
     const {
       type,
       enum: values,

@@ -1,10 +1,11 @@
 /** `npm run dev`: the service, reloaded on change, with a PostgreSQL and a Redis of its own where none is given. */
-import { rmSync, writeFileSync } from 'node:fs'
+import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import pretty from 'pino-pretty'
+import { parts } from '../src/redis/parts.ts'
 import { ownedDatabases } from './databases.ts'
-import { FolderInUseError, openHome } from './home.ts'
+import { FolderInUseError, openFolder } from './managed-folder.ts'
 import { freePort } from './ports.ts'
 import { startPostgres } from './postgres.ts'
 import { postgresVersion } from './postgres-binaries.ts'
@@ -14,11 +15,18 @@ const ROOT = fileURLToPath(import.meta.resolve('..'))
 const LOCAL = join(ROOT, '.local')
 /** Where a second shell finds the servers: kysely.config.ts reads it. */
 const ENV_FILE = join(LOCAL, 'dev.env')
+/** What development switches on, and where to look at it. */
+const SWITCHED_ON: [setting: string, name: string, route: string][] = [
+  ['API_DOCS', 'its API', '/docs'], // the description of the API
+]
 /** Longer than the service takes to drain by itself. */
 const SERVICE_STOP_MS = 20_000
 
 const say = (text: string) => process.stdout.write(`${text}\n`)
 const isSet = (...names: string[]) => names.some((name) => process.env[name])
+
+const ENV = join(ROOT, '.env')
+if (existsSync(ENV)) process.loadEnvFile(ENV)
 
 // What is deferred last ends first: the service drains while its servers run.
 const running = new AsyncDisposableStack()
@@ -35,14 +43,17 @@ try {
 }
 
 async function main(): Promise<void> {
-  const local = await openHome('', LOCAL, 'pipe')
+  const local = await openFolder('', LOCAL, 'pipe')
   const servers = { ...(await database()), ...(await redis()) }
   writeEnvFile(servers)
-  const env: NodeJS.ProcessEnv = { API_DOCS: 'true', ...process.env, ...servers }
+  const defaults = Object.fromEntries(SWITCHED_ON.map(([setting]) => [setting, 'true']))
+  const env: NodeJS.ProcessEnv = { ...defaults, ...process.env, ...servers }
   say(`database  ${env['DATABASE_URL'] || env['DATABASE_URL_FILE'] || env['POSTGRES_HOST']}`)
   say(`redis     ${env['REDIS_URL'] || 'as configured'}`)
   say(`service   http://localhost:${env['PORT'] || 3000}/health`)
-  if (env['API_DOCS'] === 'true') say(`its API   http://localhost:${env['PORT'] || 3000}/docs`)
+  for (const [setting, name, route] of SWITCHED_ON) {
+    if (env[setting] === 'true') say(`${name.padEnd(10)}http://localhost:${env['PORT'] || 3000}${route}`)
+  }
   if (leaving) return
   running.defer(() => local.close())
   local.output?.pipe(
@@ -72,7 +83,7 @@ async function database(): Promise<Record<string, string>> {
 }
 
 async function redis(): Promise<Record<string, string>> {
-  if (isSet('REDIS_URL', 'REDIS_URL_FILE', 'REDIS_SENTINELS', 'REDIS_CLUSTER_NODES')) return {}
+  if (isSet('REDIS_URL', 'REDIS_URL_FILE', ...parts.map(({ servers }) => servers))) return {}
   try {
     const directory = join(LOCAL, 'redis-data')
     const server = await startRedis({ directory, onExit: (reason) => died('Redis', reason) })

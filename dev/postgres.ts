@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Client } from 'pg'
-import { type Home, openHome } from './home.ts'
+import { type ManagedFolder, openFolder } from './managed-folder.ts'
 import { type PostgresVersion, postgresBinaries, unprivileged } from './postgres-binaries.ts'
 import { processesOf } from './processes.ts'
 import { type Server, startServer } from './server.ts'
@@ -38,7 +38,7 @@ const THROW_AWAY = {
 export async function startPostgres(options: PostgresOptions = {}): Promise<Server> {
   const { version = 16, directory, settings } = options
   const binaries = postgresBinaries(version)
-  const home = await openHome(`footing-postgres-${version}-`, directory)
+  const home = await openFolder(`footing-postgres-${version}-`, directory)
   const data = join(home.folder, 'data')
   try {
     await createData(home, version, options.copyOf)
@@ -76,8 +76,8 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Serv
 }
 
 /** Runs initdb once for all temporary servers to come; set `TEMPLATE_VARIABLE` to the folder, close it at the end. */
-export async function createTemplate(version: PostgresVersion): Promise<Home> {
-  const home = await openHome(`footing-template-${version}-`)
+export async function createTemplate(version: PostgresVersion): Promise<ManagedFolder> {
+  const home = await openFolder(`footing-template-${version}-`)
   try {
     await createData(home, version)
   } catch (error) {
@@ -90,7 +90,7 @@ export async function createTemplate(version: PostgresVersion): Promise<Home> {
 }
 
 async function createData(
-  home: Home,
+  home: ManagedFolder,
   version: PostgresVersion,
   template = process.env[TEMPLATE_VARIABLE],
 ): Promise<void> {

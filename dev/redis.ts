@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
-import { openHome } from './home.ts'
+import { openFolder } from './managed-folder.ts'
 import { redisBinary } from './redis-binary.ts'
 import { type Server, startServer } from './server.ts'
 
@@ -27,7 +27,7 @@ export interface RedisOptions {
 export async function startRedis(options: RedisOptions = {}): Promise<Server> {
   const { directory, password = randomBytes(16).toString('hex') } = options
   const { command, env } = await redisBinary()
-  const home = await openHome('footing-redis-', directory)
+  const home = await openFolder('footing-redis-', directory)
   // A file, because everybody on the machine can read a command line.
   const file = join(home.folder, 'redis.conf')
   const settings = {

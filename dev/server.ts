@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Home, Running } from './home.ts'
+import type { ManagedFolder, Running } from './managed-folder.ts'
 import { freePort } from './ports.ts'
 import { processesOf, signalAll } from './processes.ts'
 import type { Command } from './supervise.ts'
@@ -37,7 +37,7 @@ const START_TIMEOUT_MS = 60_000
 const POLL_MS = 10
 
 /** Starts a server in `home` on a free port, and owns `home` from here on. */
-export async function startServer(home: Home, kind: ServerKind): Promise<Server> {
+export async function startServer(home: ManagedFolder, kind: ServerKind): Promise<Server> {
   let port = await freePort()
   let running: Running | undefined
 

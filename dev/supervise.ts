@@ -2,7 +2,7 @@
  * Owns one folder and the command that runs in it. When its parent goes away in any way, also by SIGKILL, the channel
  * between them closes, and this program ends the command and removes the folder if it is a temporary one.
  *
- * Run by `openHome()` as `supervise.ts temporary <prefix>` or `supervise.ts directory <folder>`, in a session of its
+ * Run by `openFolder()` as `supervise.ts temporary <prefix>` or `supervise.ts directory <folder>`, in a session of its
  * own: Ctrl-C in the terminal does not reach it, so that the service can drain while its servers still run.
  */
 import { type ChildProcess, spawn } from 'node:child_process'

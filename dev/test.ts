@@ -6,10 +6,11 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Kysely, PostgresDialect } from 'kysely'
 import { Client, Pool } from 'pg'
-import { schema } from '../src/config.ts'
-import { createMigrator } from '../src/database/migrator.ts'
+import { features } from '../src/app.ts'
+import { settingsOf } from '../src/core/config/env.ts'
+import { createMigrator } from '../src/migrations/migrator.ts'
 import { ownedDatabases } from './databases.ts'
-import { openHome } from './home.ts'
+import { openFolder } from './managed-folder.ts'
 import { createTemplate, startPostgres, TEMPLATE_VARIABLE } from './postgres.ts'
 import { type PostgresVersion, postgresVersion } from './postgres-binaries.ts'
 import { startRedis } from './redis.ts'
@@ -37,7 +38,7 @@ async function main(): Promise<number> {
     // As it is installed, tap has a TypeScript plugin in it, which TypeScript 7 breaks.
     promisify(execFile)(process.execPath, [TAP, 'build'], { cwd: ROOT }),
   ])
-  const tap = await openHome('footing-tap-', undefined, 'inherit')
+  const tap = await openFolder('footing-tap-', undefined, 'inherit')
   running.defer(() => tap.close())
   const TEST_BUILD = await built(join(tap.folder, 'dist'))
   const { exited } = await tap.start({
@@ -116,7 +117,8 @@ async function query(connectionString: string, sql: string): Promise<void> {
 
 /** The tests must not find the development servers, nor depend on what is set in the shell they run from. */
 function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const rest = Object.entries(env).filter(([name]) => !(name in schema.properties) && !/^PG[A-Z]/.test(name))
+  const settings = settingsOf(features).properties
+  const rest = Object.entries(env).filter(([name]) => !(name in settings) && !/^PG[A-Z]/.test(name))
   return Object.fromEntries(rest)
 }
 

@@ -1,34 +1,30 @@
 import fp from 'fastify-plugin'
-import cache from './plugins/cache.ts'
-import database from './plugins/database.ts'
-import env from './plugins/env.ts'
-import errors from './plugins/errors.ts'
-import health from './plugins/health.ts'
-import lifecycle from './plugins/lifecycle.ts'
-import metrics from './plugins/metrics.ts'
-import migrations from './plugins/migrations.ts'
-import openapi from './plugins/openapi.ts'
-import redis from './plugins/redis.ts'
-import requests from './plugins/requests.ts'
-import tenants from './plugins/tenants.ts'
-import healthRoutes from './routes/health.ts'
+import env from './core/config/env.ts'
+import { compose } from './core/feature.ts'
+import core from './core/index.ts'
 
-/** The data flow, in order: each plugin may rely on all before it, and closing runs backwards. */
+/** A feature is its folder and its line here, in the order of boot. Delete both, and the service is without it. */
+export const features = [
+  ...core,
+  ...(await compose(
+    import('./database/index.ts'), // one pool, and Kysely over it
+    import('./redis/index.ts'),
+    import('./cache/index.ts'),
+    import('./migrations/index.ts'),
+    import('./tenants/index.ts'),
+    import('./metrics/index.ts'),
+    import('./openapi/index.ts'),
+  )),
+]
+
+/** The data flow, in order: each step may rely on all before it, and closing runs backwards. */
 export default fp<{ env?: NodeJS.ProcessEnv; folder?: string }>(
   async function app(fastify, options) {
-    await fastify.register(env, options)
-    await fastify.register(requests)
-    await fastify.register(lifecycle)
-    await fastify.register(errors)
-    await fastify.register(health)
-    await fastify.register(database)
-    await fastify.register(redis)
-    await fastify.register(cache)
-    await fastify.register(migrations, options)
-    await fastify.register(tenants)
-    await fastify.register(metrics)
-    await fastify.register(openapi)
-    await fastify.register(healthRoutes)
+    await fastify.register(env, { ...options, features })
+    for (const { plugin } of features) if (plugin) await fastify.register(plugin, { ...options, features })
+    for (const { routes } of features) if (routes) await fastify.register(routes)
+    // Yours:
   },
-  { name: 'app', fastify: '5.x' },
+  // Throws for an instance that createFastify() did not make.
+  { name: 'app', fastify: '5.x', decorators: { fastify: ['createFastify'] } },
 )

@@ -3,11 +3,8 @@ import { Server } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
-import { shareLookups } from './lookup.ts'
+import { shareLookups } from './core/lookup.ts'
 
-/** A half-sent request is cut after this long, and looked for every two seconds: slow clients hold no connection. */
-const REQUEST_TIMEOUT_MS = 10_000
-const CONNECTIONS_CHECK_MS = 2_000
 /** Time for a load balancer to see that the service is not ready, in production. */
 const PRODUCTION_DELAY_MS = 5_000
 /** An idle connection has this long to bring one more request, once the port is closed. */
@@ -31,19 +28,8 @@ closeWithGrace({ delay: false, logger: { error: (...args) => app?.log.error(args
 
 shareLookups()
 
-const [{ default: fastify }, { default: service }, { logger }, { requestOptions }] = await Promise.all([
-  import('fastify'),
-  import('./app.ts'),
-  import('./logger.ts'),
-  import('./plugins/requests.ts'),
-])
-
-app = fastify({
-  logger,
-  ...requestOptions,
-  requestTimeout: REQUEST_TIMEOUT_MS,
-  http: { headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: CONNECTIONS_CHECK_MS },
-})
+const [{ createFastify }, { default: service }] = await Promise.all([import('./core/requests.ts'), import('./app.ts')])
+app = createFastify()
 
 try {
   await app.register(service)
@@ -67,7 +53,7 @@ async function leave(app: FastifyInstance): Promise<void> {
   await sleep(SHUTDOWN_DELAY_MS ?? (NODE_ENV === 'production' ? PRODUCTION_DELAY_MS : 0))
   const late = new Error('closing took longer than SHUTDOWN_TIMEOUT_MS')
   setTimeout(() => fail(app, late, 'cannot leave in time'), timeoutMs)
-  // Who has not finished a request by then must not turn a clean leave into a late one.
+  // Cut off half-sent requests, so that they cannot delay shutdown.
   app.server.headersTimeout = LAST_REQUEST_MS
   app.server.requestTimeout = Math.ceil(timeoutMs / 2)
   await drain(app)

@@ -1,119 +1,19 @@
-import { execFile } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
-import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import path from 'node:path'
-import { promisify } from 'node:util'
-import pg from 'pg'
-import file, { type Test } from 'tap'
+/**
+ * What the tests of a service need; `support/` has what the skeleton's own need beside.
+ *
+ *     const app = await build(t)                     the service in this process, started; app.inject('/notes'), app.db, app.logs
+ *     const app = await build(t, { DATABASE_URL: await database(t) })   on a database of the test's own, migrated
+ *     const service = new Service(t, env)            the service as a process: service.url(), service.logged('ready')
+ *     await until(() => ask(), (answer) => holds)    waits for what no event tells, and fails with the last answer
+ */
+import type { FastifyPluginAsync } from 'fastify'
+import type { Test } from 'tap'
+import { type App, build as buildSkeleton } from './support/app.ts'
 
-export const ROOT = path.join(import.meta.dirname, '..')
+export { database, query, until } from './support/helper.ts'
+export { Service } from './support/process.ts'
 
-export interface LogLine {
-  level: number
-  msg: string
-  [key: string]: unknown
-}
-
-export function required(name: string): string {
-  const value = process.env[name]
-  if (!value) throw new Error(`${name} is not set: run the tests with npm test`)
-  return value
-}
-
-/** The shared servers' own addresses. */
-export const backends = { database: required('TEST_DATABASE_URL'), redis: required('TEST_REDIS_URL') }
-
-/** Settings of the service that make the tests fast and say nothing of the machine. */
-export const ENV = {
-  NODE_ENV: 'test',
-  PORT: '0',
-  HEALTH_CACHE_MS: '0',
-  HEALTH_DETAILS: 'true',
-  REDIS_URL: backends.redis,
-}
-
-/** Runs SQL on a connection of its own. */
-export async function query<T extends pg.QueryResultRow>(url: string, sql: string): Promise<T[]> {
-  const client = new pg.Client(url)
-  await client.connect()
-  try {
-    return (await client.query<T>(sql)).rows
-  } finally {
-    await client.end()
-  }
-}
-
-let shared: Promise<string> | undefined
-
-/** The database of this test file, with the schema of the migrations: for tests that leave nothing in it. */
-export function sharedDatabase(): Promise<string> {
-  shared ??= database(file)
-  return shared
-}
-
-/** A database of the test's own, with the schema of the migrations unless `empty`; dropped at the end. */
-export async function database(t: Test, { empty = false } = {}): Promise<string> {
-  const name = `footing_test_${randomUUID().slice(0, 8)}`
-  // As files: over the write-ahead log, the default, takes twice the time.
-  const template = `${empty ? '' : ` template ${required('TEST_DATABASE_TEMPLATE')}`} strategy file_copy`
-  await query(backends.database, `create database ${name}${template}`)
-  t.teardown(() => query(backends.database, `drop database ${name} with (force)`))
-  const url = new URL(backends.database)
-  url.pathname = `/${name}`
-  return url.href
-}
-
-/** A copy of the project that the test may change. `files` are added to it: contents by path. */
-export async function copyProject(t: Test, files: Record<string, string> = {}): Promise<string> {
-  const directory = await mkdtemp(path.join(tmpdir(), 'footing-copy-'))
-  t.teardown(() => rm(directory, { recursive: true }))
-  for (const name of ['src', 'migrations', 'seeds', 'kysely.config.ts', 'package.json', 'tsconfig.json']) {
-    await cp(path.join(ROOT, name), path.join(directory, name), { recursive: true })
-  }
-  await symlink(path.join(ROOT, 'node_modules'), path.join(directory, 'node_modules'))
-  for (const [name, content] of Object.entries(files)) {
-    const file = path.join(directory, name)
-    await mkdir(path.dirname(file), { recursive: true })
-    await writeFile(file, content)
-  }
-  return directory
-}
-
-/** A folder with the project's migrations and some of the test's own: contents by file name. */
-export function migrationsFolder(t: Test, files: Record<string, string>): string {
-  const folder = path.join(ROOT, 'migrations')
-  const own = readdirSync(folder).map((name) => [name, readFileSync(path.join(folder, name), 'utf8')])
-  return t.testdir({ ...Object.fromEntries(own), ...files })
-}
-
-/** The names of the project's migrations, in their order. */
-export const MIGRATIONS = readdirSync(path.join(ROOT, 'migrations'))
-  .map((file) => path.parse(file).name)
-  .sort()
-
-/** How a command starts that runs without tap's hooks: tsc cannot be loaded with them, and the rest is slow. */
-export function unmeasured(nodeOptions = ''): string[] {
-  return ['env', `NODE_OPTIONS=${nodeOptions}`, `NODE_COMPILE_CACHE=${required('TEST_BUILD')}/cache`]
-}
-
-/** Runs a program, such as one of node_modules, to its end. Rejects with its output when it fails. */
-export async function run(
-  program: string,
-  args: string[],
-  { cwd = ROOT, env = process.env }: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
-): Promise<{ stdout: string; stderr: string }> {
-  const PATH = `${path.join(ROOT, 'node_modules/.bin')}:${process.env['PATH']}`
-  const [command, ...rest] = [...unmeasured(), program, ...args]
-  return promisify(execFile)(command as string, rest, { cwd, env: { ...env, PATH } })
-}
-
-/** Asks until the condition holds: for what no event tells. The suite's time limit bounds it. */
-export async function until<T>(ask: () => Promise<T>, holds: (answer: T) => boolean): Promise<T> {
-  for (;;) {
-    const answer = await ask()
-    if (holds(answer)) return answer
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
+/** The whole service in this process, without the port. `routes` is registered behind its own. Closed at the end. */
+export function build(t: Test, variables: NodeJS.ProcessEnv = {}, routes?: FastifyPluginAsync): Promise<App> {
+  return buildSkeleton(t, variables, routes, { whole: true })
 }

@@ -1,13 +1,11 @@
 import type pg from 'pg'
 import { parseIntoClientConfig } from 'pg-connection-string'
-import { type Config, secret, strictTls, urlsOfHosts } from '../config.ts'
-import { service } from '../service.ts'
-import { primaryClient } from './primary.ts'
-
-/** `Client`: for several servers, in place of `pg.Client`. */
-export interface ConnectionOptions extends pg.ClientConfig {
-  Client?: typeof pg.Client
-}
+import { secret } from '../core/config/secrets.ts'
+import type { Config } from '../core/config/settings.ts'
+import { service } from '../core/service.ts'
+import type { ConnectionOptions } from './options.ts'
+import { parts } from './parts.ts'
+import { serverUrls } from './settings.ts'
 
 const THIS_HOST = /^(localhost|127\.[\d.]+|::1|\/.*)$/
 
@@ -25,15 +23,16 @@ export function connectionOptions(config: Config, use: 'service' | 'migration' =
     keepAliveInitialDelayMillis: config.DATABASE_KEEP_ALIVE_MS,
     ...(servers[0] as pg.ClientConfig),
   }
-  // Sent over TLS in production: the default of `pg` is clear text.
+  // Over TLS in production: the default of pg is clear text.
   options.ssl ??= config.NODE_ENV === 'production' && !servers.every(({ host }) => THIS_HOST.test(host as string))
-  if (servers.length === 1) return options
-  return { ...options, Client: primaryClient(options, servers, config.HEALTH_TIMEOUT_MS) }
+  const [several] = parts
+  if (!several || servers.length === 1) return options
+  return { ...options, Client: several.client(options, servers, config.HEALTH_TIMEOUT_MS) }
 }
 
 function fromUrl(config: Config, name: 'DATABASE_URL' | 'DATABASE_MIGRATION_URL'): pg.ClientConfig[] {
   const parse = () =>
-    urlsOfHosts(strictTls(secret(config, name) as string)).map((url) => parseIntoClientConfig(url) as pg.ClientConfig)
+    serverUrls(secret(config, name) as string).map((url) => parseIntoClientConfig(url) as pg.ClientConfig)
   const password = async () => parse()[0]?.password as string
   return parse().map((options) => ({ ...options, password }))
 }

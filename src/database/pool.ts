@@ -1,37 +1,29 @@
-import type { FastifyBaseLogger } from 'fastify'
-import type pg from 'pg'
-import { redact } from '../reasons.ts'
+import pg from 'pg'
+import { reasonOf } from '../core/reasons.ts'
 
-/**
- * Without listeners one terminated backend kills the process: an idle one through the pool's `error` event,
- * one inside a transaction through its client's. `onLost` is told of both.
- */
-export function guard(pool: pg.Pool, log: FastifyBaseLogger, onLost: () => void): void {
-  pool.on('error', () => {})
-  pool.on('connect', (client) => {
-    log.debug('database connection opened')
-    client.on('error', (err) => {
-      log.warn({ err: redact(err) }, 'database connection lost')
-      onLost()
-    })
-    client.once('end', () => log.debug('database connection closed'))
-    endOnTimeout(client)
-  })
-}
+type Connected = (err: Error | undefined, client: pg.PoolClient | undefined, done: (release?: unknown) => void) => void
 
-/**
- * After `query_timeout` pg answers the caller and leaves the query running; Kysely gives the client back to the pool,
- * and whoever takes it next waits too. An ended client is dropped by the pool.
- */
-function endOnTimeout(client: pg.ClientBase): void {
-  const query = client.query.bind(client) as (...args: unknown[]) => unknown
-  const guarded = (...args: unknown[]) => {
-    const answer = query(...args)
-    // A caller with a callback, such as the pool's own query(), sees to it itself.
-    Promise.resolve(answer).catch(({ message }: Error) => {
-      if (message === 'Query read timeout') (client as pg.Client).end()
-    })
+/** pg's pool, which counts the callers that got no connection in time: pg-pool tells nobody but the caller. */
+export class CountingPool extends pg.Pool {
+  timeouts = 0
+
+  override connect(): Promise<pg.PoolClient>
+  override connect(callback: Connected): void
+  /** Kysely takes the promise, and `query()` of the pool itself the callback. */
+  override connect(callback?: Connected): Promise<pg.PoolClient> | undefined {
+    if (callback) {
+      super.connect((err, ...rest) => {
+        this.#look(err)
+        callback(err, ...rest)
+      })
+      return undefined
+    }
+    const answer = super.connect()
+    answer.catch((err) => this.#look(err))
     return answer
   }
-  client.query = guarded as typeof client.query
+
+  #look(err: unknown): void {
+    if (err && reasonOf(err) === 'timeout') this.timeouts++
+  }
 }

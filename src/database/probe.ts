@@ -1,6 +1,6 @@
 import { Socket } from 'node:net'
 import pg from 'pg'
-import type { ConnectionOptions } from './connection.ts'
+import type { ConnectionOptions } from './options.ts'
 
 interface Connection {
   client: pg.Client

@@ -1,9 +1,9 @@
 import t from 'tap'
 import { connectionOptions } from '../../src/database/connection.ts'
 import { Probe } from '../../src/database/probe.ts'
-import { configure } from '../app.ts'
-import { TcpProxy } from '../faults/tools.ts'
-import { database, query } from '../helper.ts'
+import { configure } from '../support/app.ts'
+import { database, query } from '../support/helper.ts'
+import { TcpProxy } from '../support/tools.ts'
 
 const patience = () => AbortSignal.timeout(60_000)
 

@@ -1,9 +1,9 @@
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { query, until } from '../helper.ts'
-import { Service } from '../process.ts'
-import { type Answer, ask, PROBE_LIMIT_MS, Prober, QUICK, ROUTES, TcpProxy } from './tools.ts'
+import { query, until } from '../support/helper.ts'
+import { Service } from '../support/process.ts'
+import { type Answer, ask, Prober, QUICK, ROUTES, TcpProxy } from '../support/tools.ts'
 
 interface Pool {
   totalCount: number
@@ -48,8 +48,7 @@ async function survived(t: Test, { service, url, before, live, ready, health }: 
   t.same([...new Set(live.answers.map(({ status }) => status))], [200], 'liveness never failed')
   for (const prober of [live, ready, health]) {
     t.equal(prober.count(0) + prober.count(500), 0, 'every probe was answered, with 200 or 503')
-    // Liveness asks nobody: what it took is what the machine takes.
-    t.ok(prober.slowest < PROBE_LIMIT_MS + live.slowest, `in under a second: ${Math.round(prober.slowest)} ms`)
+    prober.inTime(t, live)
   }
   const after = await until(
     async () => (await ask(`${url}/pool`)).body as unknown as Pool,

@@ -4,10 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import type { Server } from '../../dev/server.ts'
-import { backends, query, ROOT, sharedDatabase, until } from '../helper.ts'
-import { preload, Service } from '../process.ts'
-import { Client } from './client.ts'
-import { ask, QUICK, ROUTES } from './tools.ts'
+import { Client } from '../support/client.ts'
+import { backends, query, ROOT, sharedDatabase, until } from '../support/helper.ts'
+import { preload, Service } from '../support/process.ts'
+import { ask, QUICK, ROUTES } from '../support/tools.ts'
 
 // Most of what these tests do is wait.
 t.jobs = 3

@@ -1,9 +1,9 @@
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { startRedis } from '../../dev/redis.ts'
-import { sharedDatabase } from '../helper.ts'
-import { Service } from '../process.ts'
-import { ask, PROBE_LIMIT_MS, Prober, QUICK, ROUTES, TcpProxy } from './tools.ts'
+import { sharedDatabase } from '../support/helper.ts'
+import { Service } from '../support/process.ts'
+import { ask, Prober, QUICK, ROUTES, TcpProxy } from '../support/tools.ts'
 
 // Each test leaves it as it was.
 const redis = await startRedis()
@@ -48,8 +48,7 @@ for (const [name, fault] of Object.entries(faults)) {
     t.equal(all.service.child.exitCode, null, 'the process lives')
     t.equal(all.ready.count(503) + all.ready.count(0), 0, 'ready throughout')
     t.equal(all.health.count(0), 0)
-    for (const { slowest } of [all.health, all.ready])
-      t.ok(slowest < PROBE_LIMIT_MS + all.live.slowest, `in under a second: ${slowest} ms`)
+    for (const prober of [all.health, all.ready]) prober.inTime(t, all.live)
     t.equal((await ask(`${all.url}/pool`)).body['listeners'], all.listeners, 'no listener leaked')
   })
 }

@@ -7,10 +7,10 @@ import path from 'node:path'
 import { text } from 'node:stream/consumers'
 import t from 'tap'
 import { freePort } from '../../dev/ports.ts'
-import { sharedDatabase, until } from '../helper.ts'
-import { Service } from '../process.ts'
-import { Client } from './client.ts'
-import { QUICK, ROUTES } from './tools.ts'
+import { Client } from '../support/client.ts'
+import { sharedDatabase, until } from '../support/helper.ts'
+import { Service } from '../support/process.ts'
+import { QUICK, ROUTES } from '../support/tools.ts'
 
 const skip = spawnSync('haproxy', ['-v']).error ? 'haproxy is not installed' : false
 

@@ -2,8 +2,8 @@ import { chmodSync, chownSync, copyFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { query, ROOT, until } from '../helper.ts'
-import { Service } from '../process.ts'
+import { query, ROOT, until } from '../support/helper.ts'
+import { Service } from '../support/process.ts'
 
 const certificate = path.join(ROOT, 'test/fixtures/self-signed.crt')
 

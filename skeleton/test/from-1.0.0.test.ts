@@ -1,0 +1,45 @@
+import { readFileSync } from 'node:fs'
+import { cp, mkdtemp, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { Kysely, PostgresDialect } from 'kysely'
+import pg from 'pg'
+import t, { type Test } from 'tap'
+import { createMigrator } from '../../src/migrations/migrator.ts'
+import { unstarted } from '../../test/support/app.ts'
+import { CATALOGS } from '../../test/support/catalogs.ts'
+import { database, migrationsFolder, query } from '../../test/support/helper.ts'
+
+const FILE = '20261101000000_base_structure.ts'
+const OLD = path.join(import.meta.dirname, 'fixtures', FILE)
+/** What a service of 1.0.0 had since. */
+const NOTES =
+  "import { sql } from 'kysely'\nexport const up = (db) => sql`create table notes_of_1_0_0 ()`.execute(db)\n"
+const SINCE = '20261120000000_notes.ts'
+
+/** Migrates with the one file that 1.0.0 had, and with those that its service had since. */
+async function migrateAs100(t: Test, connectionString: string, since: Record<string, string>): Promise<void> {
+  const folder = t.testdir({ [FILE]: readFileSync(OLD, 'utf8'), ...since })
+  const db = new Kysely<never>({ dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString, max: 1 }) }) })
+  t.equal((await createMigrator(db, { folder }).migrateToLatest()).error, undefined)
+  await db.destroy()
+}
+
+for (const [name, since] of Object.entries({ 'as it was': {}, 'with a table of its service': { [SINCE]: NOTES } })) {
+  t.test(`a database that 1.0.0 has migrated, ${name}, boots, and has the schema of a new one`, async (t) => {
+    const [old, fresh] = [await database(t, { empty: true }), await database(t, { empty: true })]
+    await migrateAs100(t, old, since)
+    const folder = await mkdtemp(path.join(t.testdirName, '..', 'migrations-'))
+    t.teardown(() => rm(folder, { recursive: true }))
+    await cp(migrationsFolder(t, since), folder, { recursive: true })
+    for (const DATABASE_URL of [old, fresh]) {
+      for (let boot = 0; boot < 2; boot++) {
+        const app = await unstarted(t, { DATABASE_URL }, { folder })
+        await app.lifecycle.start()
+        t.match(app.migrations.state, { pending: [], unknown: [] })
+      }
+    }
+    t.same(await query(old, CATALOGS), await query(fresh, CATALOGS))
+    const applied = 'select name from kysely_migration order by timestamp, name'
+    t.same(await query(old, applied), await query(fresh, applied))
+  })
+}

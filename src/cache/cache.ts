@@ -1,0 +1,47 @@
+import { type Cache, createCache, type StorageInterface } from 'async-cache-dedupe'
+import fp from 'fastify-plugin'
+import { RedisStorage } from './storage.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    cache: Cache & { lookups: Lookups }
+  }
+}
+
+/** How often each cached function was asked for a value that Redis had, and for one that it had not. */
+export type Lookups = Map<string, { hit: number; miss: number }>
+
+/**
+ * `app.cache`: `define(name, { ttl, stale, references }, loader)`, times in seconds, values as JSON gives them back.
+ * Whatever Redis does, a call answers: from its loader, and at most `REDIS_COMMAND_TIMEOUT_MS` later than that.
+ */
+export default fp(
+  async function cache(fastify) {
+    const { config, log, redis } = fastify
+    // Its types give getTTL() no result; its code needs one.
+    const storage = new RedisStorage(redis, config.REDIS_KEY_PREFIX, log) as unknown as StorageInterface
+    fastify.decorate('cache', counted(createCache({ storage: { type: 'custom', options: { storage } } })))
+  },
+  { name: 'cache', fastify: '5.x', dependencies: ['env', 'redis'] },
+)
+
+type Listener = (key: string) => void
+type Options = { onHit?: Listener; onMiss?: Listener }
+
+/** async-cache-dedupe tells of hits and misses by key alone, to the function that was defined. */
+function counted(cache: Cache): Cache & { lookups: Lookups } {
+  const lookups: Lookups = new Map()
+  const define = cache.define.bind(cache) as (name: string, ...rest: unknown[]) => unknown
+  const counting = (name: string, options: Options, load?: unknown) => {
+    // Without options there is no time to live: nothing is looked up.
+    if (!load) return define(name, options)
+    const counts = { hit: 0, miss: 0 }
+    lookups.set(name, counts)
+    const count = (result: 'hit' | 'miss', tell?: Listener) => (key: string) => {
+      counts[result]++
+      tell?.(key)
+    }
+    return define(name, { ...options, onHit: count('hit', options.onHit), onMiss: count('miss', options.onMiss) }, load)
+  }
+  return Object.assign(cache, { lookups, define: counting as typeof cache.define })
+}

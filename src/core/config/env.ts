@@ -1,0 +1,63 @@
+import fastifyEnv from '@fastify/env'
+import fp from 'fastify-plugin'
+import { Type } from 'typebox'
+import { type Feature, withParts } from '../feature.ts'
+import { resolveSecret } from './secrets.ts'
+import { base, type Config } from './settings.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    config: Config
+  }
+}
+
+/** The environment cannot be used. `problems` lists every reason by variable name, without values. */
+export class ConfigError extends Error {
+  readonly code = 'CONFIG_INVALID'
+  readonly problems: string[]
+
+  constructor(problems: string[]) {
+    super(`configuration: ${problems.join('; ')}`)
+    this.problems = problems
+  }
+}
+
+/** Every setting of these features. A part of a feature may describe a setting of it anew. */
+export function settingsOf(features: Feature[]) {
+  return Type.Object(Object.assign({}, base, ...withParts(features).map((feature) => feature.settings)))
+}
+
+interface AjvError {
+  instancePath: string
+  message?: string
+  params: { allowedValues?: string[] }
+}
+
+function describe({ instancePath, message, params }: AjvError): string {
+  return `${instancePath.slice(1)} ${message}${params.allowedValues ? `: ${params.allowedValues.join(', ')}` : ''}`
+}
+
+/** `app.config`: the validated environment, frozen. The one reader of `process.env`. Throws `ConfigError`. */
+export default fp<{ features: Feature[]; env?: NodeJS.ProcessEnv }>(
+  async function env(fastify, { features, env: source = process.env }) {
+    const all = withParts(features)
+    // An empty string is no value, except where it says that readiness requires nothing.
+    const data = Object.fromEntries(
+      Object.entries(source).filter(([name, value]) => value !== '' || name === 'READINESS_REQUIRES'),
+    )
+    if (data['READINESS_REQUIRES']) data['READINESS_REQUIRES'] = data['READINESS_REQUIRES'].replaceAll(' ', '')
+    const problems = all.flatMap(({ secrets = [] }) => secrets.flatMap((name) => resolveSecret(data, name)))
+    problems.push(...all.flatMap((feature) => feature.problems?.(data) ?? []))
+    try {
+      // @fastify/env marks the schema and merges into its options: it gets copies.
+      await fastify.register(fastifyEnv, { schema: structuredClone(settingsOf(features)), data, env: false })
+      problems.push(...all.flatMap((feature) => feature.contradictions?.(fastify.config) ?? []))
+    } catch (err) {
+      problems.push(...(err as { errors: AjvError[] }).errors.map(describe))
+    }
+    if (problems.length > 0) throw new ConfigError(problems)
+    Object.freeze(fastify.config)
+    fastify.log.level = fastify.config.LOG_LEVEL
+  },
+  { name: 'env', fastify: '5.x' },
+)

@@ -1,0 +1,48 @@
+import type { FastifyInstance, FastifyPluginAsync, FastifyPluginCallback } from 'fastify'
+import type { TProperties } from 'typebox'
+import type { Config } from './config/settings.ts'
+import { type ErrorReasons, learnReasons } from './reasons.ts'
+
+/** What a scrape reads: a counter if its name ends in `_total`, else a gauge. All its values have the same labels. */
+export type Reading = [name: string, help: string, values: [labels: Record<string, string>, value: number][]]
+
+export interface FeatureOptions {
+  features: Feature[]
+  /** The project's migrations/ unless given. */
+  folder?: string
+}
+
+/** A part of the service that lives in a folder of its own. What it does not have, it leaves out. */
+export interface Feature {
+  name: string
+  /** Its settings, with descriptions. The folder adds their types to `Config` by declaration merging. */
+  settings?: TProperties
+  /** The settings that may come from a file, named by `…_FILE`. */
+  secrets?: readonly string[]
+  /** What is wrong with the variables that no single one can tell. Each names variables, never a value. */
+  problems?(env: NodeJS.ProcessEnv): string[]
+  /** The same of settings that are valid each alone. */
+  contradictions?(config: Config): string[]
+  /** The errors of its backend. */
+  reasons?: ErrorReasons
+  /** Registered in the order of boot. */
+  plugin?: FastifyPluginAsync<FeatureOptions> | FastifyPluginCallback<FeatureOptions>
+  /** Registered once every plugin is. */
+  routes?: FastifyPluginAsync
+  /** Loaded and read by a scrape alone. */
+  metrics?(): Promise<{ metrics(app: FastifyInstance): Reading[] }>
+  /** Optional folders inside of its own, with settings and errors of their own. */
+  parts?: Feature[]
+}
+
+/** Loads the features, each followed by its parts, and learns what their errors mean. */
+export async function compose<F extends Feature>(...loading: Promise<{ default: F }>[]): Promise<F[]> {
+  const features = (await Promise.all(loading)).map((module) => module.default)
+  for (const { reasons } of features) if (reasons) learnReasons(reasons)
+  return features
+}
+
+/** The features and their parts, in their order. */
+export function withParts(features: Feature[]): Feature[] {
+  return features.flatMap((feature) => [feature, ...(feature.parts ?? [])])
+}

@@ -1,0 +1,12 @@
+import errors from './errors.ts'
+import type { Feature } from './feature.ts'
+import health, { settings as healthSettings } from './health/health.ts'
+import routes from './health/routes.ts'
+import lifecycle, { settings as lifecycleSettings } from './lifecycle.ts'
+
+/** What every service has, whatever its backends are; in the order of boot. */
+export default [
+  { name: 'lifecycle', settings: lifecycleSettings, plugin: lifecycle },
+  { name: 'errors', plugin: errors },
+  { name: 'health', settings: healthSettings, plugin: health, routes },
+] satisfies Feature[]

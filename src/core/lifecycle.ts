@@ -1,0 +1,89 @@
+import fp from 'fastify-plugin'
+import { Type } from 'typebox'
+import { duration, integer, type Settings } from './config/settings.ts'
+
+export const settings = {
+  HOST: Type.String({ default: '127.0.0.1', description: 'address to listen on; 0.0.0.0 in a container' }),
+  PORT: integer(3000, 0, 65_535, 'port to listen on; 0 takes a free one'),
+  SHUTDOWN_DELAY_MS: Type.Optional(
+    duration(undefined, 'time to serve on after SIGTERM, not ready; default: 5000 in production, else 0'),
+  ),
+  SHUTDOWN_TIMEOUT_MS: duration(10_000, 'time to close in, after the delay; then the exit code is 1', 1),
+}
+
+declare module './config/settings.ts' {
+  interface Config extends Settings<typeof settings> {}
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    lifecycle: Lifecycle
+  }
+  interface FastifyContextConfig {
+    /** Answers also while the service starts. */
+    duringStart?: boolean
+  }
+}
+
+/** `waitFor` names, for readiness, what the task waits for; until it is called, that is the task itself. */
+export type StartTask = (context: { signal: AbortSignal; waitFor: (what: string) => void }) => Promise<void>
+
+/** The three states of the process, starting → serving → draining, and what must be done before it serves. */
+class Lifecycle {
+  phase: 'starting' | 'serving' | 'draining' = 'starting'
+  /** Whether it ever served: told to leave before that, it must not begin to answer. */
+  started = false
+  waitingFor: string | undefined
+  /** The start tasks that readiness shows, and whether each is done. */
+  readonly tasks = new Map<string, boolean>()
+  readonly #runs = new Map<string, StartTask>()
+  readonly #abort = new AbortController()
+
+  /**
+   * Registers a task to run, after those before it, once the port is open. A task that throws fails the boot.
+   * One that is not `shown` is no check of readiness.
+   */
+  add(name: string, run: StartTask, { shown = true } = {}): void {
+    this.#runs.set(name, run)
+    if (shown) this.tasks.set(name, false)
+  }
+
+  /** Runs the start tasks in order, then serves. Rejects with the first task's error. */
+  async start(): Promise<void> {
+    for (const [name, run] of this.#runs) {
+      const waitFor = (what: string) => {
+        this.waitingFor = what
+      }
+      waitFor(name)
+      await run({ signal: this.#abort.signal, waitFor })
+      this.#abort.signal.throwIfAborted()
+      if (this.tasks.has(name)) this.tasks.set(name, true)
+    }
+    this.waitingFor = undefined
+    this.phase = 'serving'
+    this.started = true
+  }
+
+  /** From here on readiness says no, and start tasks that still run are told to stop. */
+  drain(): void {
+    this.phase = 'draining'
+    this.#abort.abort()
+  }
+}
+
+/** `app.lifecycle`, and the gate that answers 503 on every route until the service serves. */
+export default fp(
+  async function lifecycle(fastify) {
+    const state = new Lifecycle()
+    fastify.decorate('lifecycle', state)
+    fastify.addHook('onClose', async () => state.drain())
+
+    fastify.addHook('onRequest', (request, reply, done) => {
+      if (state.started || request.routeOptions.config.duringStart === true) return done()
+      const message = 'The service is starting'
+      reply.code(503).header('retry-after', '1')
+      reply.send({ statusCode: 503, code: 'STARTING', error: 'Service Unavailable', message })
+    })
+  },
+  { name: 'lifecycle', fastify: '5.x' },
+)

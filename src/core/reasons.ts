@@ -1,0 +1,58 @@
+/** Why a check failed, as an answer may say it. The log has the rest. */
+export const REASONS = ['timeout', 'refused', 'unreachable', 'auth', 'limit', 'readonly', 'loading', 'error'] as const
+export type Reason = (typeof REASONS)[number]
+
+/** What the errors of a backend's driver mean. */
+export interface ErrorReasons {
+  /** By `code`, `name`, or the first word of the message. */
+  codes?: { [R in Reason]?: string[] }
+  /** For errors without a code. */
+  messages?: [Reason, RegExp][]
+  /** Codes that no retry can cure, so that boot gives up; or messages of errors without a code. */
+  permanent?: RegExp[]
+}
+
+const reasonOfCode = new Map<string, Reason>()
+const messages: [Reason, RegExp][] = []
+const permanent: RegExp[] = []
+
+/** Adds a backend's errors to those that `reasonOf` and `isPermanent` know. */
+export function learnReasons(reasons: ErrorReasons): void {
+  for (const [reason, codes] of Object.entries(reasons.codes ?? {})) {
+    for (const code of codes) reasonOfCode.set(code, reason as Reason)
+  }
+  messages.push(...(reasons.messages ?? []))
+  permanent.push(...(reasons.permanent ?? []))
+}
+
+// Node's own: system errors, and OpenSSL's verification codes (its tls documentation lists them).
+learnReasons({
+  codes: {
+    refused: ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOENT'],
+    unreachable: ['EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'],
+    timeout: ['ETIMEDOUT', 'TimeoutError'],
+  },
+  permanent: [/^\w*(CERT|UNABLE_TO_VERIFY)\w*$/],
+})
+
+/** The reason, out of the closed list, for an error of a backend's driver. */
+export function reasonOf(err: unknown): Reason {
+  const { code = '', message } = redact(err)
+  const known = reasonOfCode.get(code)
+  // A SQLSTATE outranks the words of its message, which can name a column `timeout`.
+  if (known || /^[0-9A-Z]{5}$/.test(code)) return known ?? 'error'
+  const said = reasonOfCode.get(Object(err).name) ?? reasonOfCode.get(message.split(' ', 1)[0] as string)
+  return said ?? messages.find(([, pattern]) => pattern.test(message))?.[0] ?? 'error'
+}
+
+/** Whether waiting cannot cure it: wrong password, no such database, a certificate that does not verify. */
+export function isPermanent(err: unknown): boolean {
+  const { code, message } = redact(err)
+  return permanent.some((pattern) => pattern.test(code ?? message))
+}
+
+/** Code and message of a driver's error, the only parts to log: ioredis keeps the command in its errors, with the password. */
+export function redact(err: unknown): { code?: string | undefined; message: string } {
+  const { code, message } = (err ?? {}) as { code?: unknown; message?: string }
+  return { code: typeof code === 'string' ? code : undefined, message: message ?? String(err) }
+}

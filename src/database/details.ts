@@ -1,0 +1,70 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyInstance } from 'fastify'
+import { sql } from 'kysely'
+import { type Static, Type } from 'typebox'
+import type { CheckResult } from '../core/health/health.ts'
+import { isOk, send } from '../core/health/routes.ts'
+import { nullable, Result, route, unwell, well } from '../core/health/schemas.ts'
+import { failure } from '../core/response-schemas.ts'
+
+/** What the database says of itself. */
+const Details = Type.Object({
+  database: nullable('string'),
+  version: nullable('string'),
+  migrations: Type.Object({
+    applied: nullable('integer'),
+    pending: nullable('integer'),
+    unknown: nullable('integer'),
+    last: nullable('string'),
+  }),
+})
+
+const Database = Type.Object({
+  ...Result.properties,
+  ...Details.properties,
+  pool: Type.Object({ max: Type.Integer(), total: Type.Integer(), idle: Type.Integer(), waiting: Type.Integer() }),
+})
+
+const DatabaseDetails = route('getDatabaseHealth', 'The database in detail, for people', {
+  200: well(Database, 'the database answers'),
+  404: failure('HEALTH_DETAILS is not true: versions and names help attackers'),
+  503: unwell(Database, 'the database does not answer'),
+})
+
+const UNKNOWN = {
+  database: null,
+  version: null,
+  migrations: { applied: null, pending: null, unknown: null, last: null },
+}
+
+/** `/health/db`, where `HEALTH_DETAILS` says so. */
+const details: FastifyPluginAsyncTypebox = async (fastify) => {
+  const { config, health, pg } = fastify
+  if (!config.HEALTH_DETAILS) return
+  fastify.get('/health/db', DatabaseDetails, async (_, reply) => {
+    const late = sleep(config.HEALTH_TIMEOUT_MS, UNKNOWN, { ref: false })
+    const result = (await health.results()).get('database') as CheckResult
+    // A busy pool may not give them in time: the answer does not wait for it.
+    const details = isOk(result) ? await Promise.race([describe(fastify).catch(() => UNKNOWN), late]) : UNKNOWN
+    const { options, totalCount: total, idleCount: idle, waitingCount: waiting } = pg.pool
+    return send(reply, isOk(result), { ...result, ...details, pool: { max: options.max, total, idle, waiting } })
+  })
+}
+
+export default details
+
+async function describe({ db, migrations }: FastifyInstance): Promise<Static<typeof Details>> {
+  const { rows } = await sql<{ database: string; version: string }>`
+    select current_database() as database, current_setting('server_version') as version`.execute(db)
+  const { applied, pending, unknown } = await migrations.look()
+  return {
+    ...(rows[0] as { database: string; version: string }),
+    migrations: {
+      applied: applied.length,
+      pending: pending.length,
+      unknown: unknown.length,
+      last: applied.at(-1) ?? null,
+    },
+  }
+}

@@ -1,0 +1,91 @@
+import { parseIntoClientConfig } from 'pg-connection-string'
+import { Type } from 'typebox'
+import { type Config, duration, flag, integer, problemsThatHold, type Settings, text } from '../core/config/settings.ts'
+import { parts } from './parts.ts'
+
+export const POSTGRES_URL = { pattern: '^postgres(ql)?://' }
+
+export const settings = {
+  DATABASE_URL: text('postgres://user:password@host:5432/database; or the POSTGRES_ variables', POSTGRES_URL),
+  DATABASE_URL_FILE: text('file that holds DATABASE_URL, read again for each new connection'),
+  DATABASE_MIGRATION_URL: text('direct connection of the role that owns the schema; default: the same', POSTGRES_URL),
+  DATABASE_MIGRATION_URL_FILE: text('file that holds DATABASE_MIGRATION_URL'),
+  POSTGRES_HOST: text('database host, in place of DATABASE_URL', { pattern: '^[^\\s,]+$' }),
+  POSTGRES_PORT: integer(5432, 1, 65_535, 'database port'),
+  POSTGRES_USER: text('database role; default: postgres'),
+  POSTGRES_PASSWORD: text('password of that role'),
+  POSTGRES_PASSWORD_FILE: text('file that holds POSTGRES_PASSWORD, read again for each new connection'),
+  POSTGRES_DB: text('database name; default: the name of the role'),
+  POSTGRES_SSLMODE: Type.Optional(
+    Type.Enum(['disable', 'verify-full'], {
+      type: 'string',
+      description: 'TLS to POSTGRES_HOST; default: verify-full in production unless on this host, else disable',
+    }),
+  ),
+  DATABASE_POOL_MIN: integer(0, 0, 10_000, 'connections that stay open when idle'),
+  DATABASE_POOL_MAX: integer(10, 1, 10_000, 'connections at most'),
+  DATABASE_CONNECT_TIMEOUT_MS: duration(2_000, 'wait for a connection of the pool; then the request gets 503', 1),
+  DATABASE_IDLE_TIMEOUT_MS: duration(30_000, 'close an idle connection above the minimum after this; 0: never'),
+  DATABASE_MAX_LIFETIME_SECONDS: integer(1_800, 0, 86_400, 'replace a connection after this; 0: never'),
+  DATABASE_STATEMENT_TIMEOUT_MS: duration(
+    30_000,
+    'the server cancels a statement after this; 0 sends nothing (poolers)',
+  ),
+  DATABASE_QUERY_TIMEOUT_MS: duration(35_000, 'drop a connection whose query is unanswered this long; 0: never'),
+  DATABASE_KEEP_ALIVE_MS: duration(10_000, 'idle time before TCP keep-alive probes; 0: none'),
+  HEALTH_DETAILS: flag('serve /health/db, which shows versions and names'),
+}
+
+declare module '../core/config/settings.ts' {
+  interface Config extends Settings<typeof settings> {}
+}
+
+export const secrets = ['DATABASE_URL', 'DATABASE_MIGRATION_URL', 'POSTGRES_PASSWORD']
+
+export function problems({ DATABASE_URL, DATABASE_MIGRATION_URL, POSTGRES_HOST }: NodeJS.ProcessEnv): string[] {
+  return [
+    ...problemsThatHold({
+      'DATABASE_URL is missing (or POSTGRES_HOST)': !DATABASE_URL && !POSTGRES_HOST,
+      'DATABASE_URL and POSTGRES_HOST are both set': DATABASE_URL && POSTGRES_HOST,
+    }),
+    ...Object.entries({ DATABASE_URL, DATABASE_MIGRATION_URL }).flatMap(([name, url]) => {
+      const problem = url && serverUrls(url).map(problemOfUrl).find(Boolean)
+      return problem ? `${name} ${problem}` : []
+    }),
+  ]
+}
+
+function problemOfUrl(url: string): string | undefined {
+  try {
+    const { host, ssl } = parseIntoClientConfig(url)
+    if (!host) return 'names no host'
+    if (host.includes(',')) return 'names several hosts where one can be'
+    if (typeof ssl === 'object' && ssl.rejectUnauthorized === false) return 'asks for TLS that verifies nothing'
+    return undefined
+  } catch (err) {
+    // Its message can hold the URL; a system error's code is that of a certificate's file.
+    return `cannot be used (${(err as { code?: string }).code})`
+  }
+}
+
+export function contradictions(config: Config): string[] {
+  const { DATABASE_QUERY_TIMEOUT_MS: queryMs, DATABASE_STATEMENT_TIMEOUT_MS: statementMs } = config
+  return problemsThatHold({
+    'DATABASE_POOL_MIN is over DATABASE_POOL_MAX': config.DATABASE_POOL_MIN > config.DATABASE_POOL_MAX,
+    'DATABASE_QUERY_TIMEOUT_MS is not over DATABASE_STATEMENT_TIMEOUT_MS': queryMs > 0 && queryMs <= statementMs,
+  })
+}
+
+/** The URL of each server that a URL names, with TLS written out as it is meant. */
+export function serverUrls(url: string): string[] {
+  return parts.reduce((urls, part) => urls.flatMap((one) => part.urls(one)), [strictTls(url)])
+}
+
+/**
+ * `require` means verify-full in pg 8, with a warning, and libpq's unverified TLS in pg 9: written out, its meaning stays. A
+ * URL that asks for libpq's is left as it is, to be refused. This can go with pg 9.
+ */
+function strictTls(url: string): string {
+  if (/[?&]uselibpqcompat=/.test(url)) return url
+  return url.replace(/([?&]sslmode=)(prefer|require|verify-ca)(?=&|$)/, '$1verify-full')
+}

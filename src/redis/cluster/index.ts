@@ -1,0 +1,95 @@
+import { Cluster, type Redis } from 'ioredis'
+import { type Config, problemsThatHold, type Settings, text } from '../../core/config/settings.ts'
+import { areHosts, hosts } from '../hosts.ts'
+import { connectionOptions, password, reconnectDelay, renew, type Topology } from '../options.ts'
+
+/** A node that left is in the map of the slots until its replica has taken over: it is asked for this often. */
+const SLOTS_REFRESH_MS = 200
+const SLOTS = 16_384
+
+const settings = {
+  REDIS_CLUSTER_NODES: text(
+    'host:6379,host:6379, some nodes of a Redis Cluster; user, password and TLS come from REDIS_URL',
+  ),
+}
+
+declare module '../../core/config/settings.ts' {
+  interface Config extends Settings<typeof settings> {}
+}
+
+/** A Redis Cluster: its keys are spread over several masters. */
+const cluster: Topology = {
+  name: 'cluster',
+  servers: 'REDIS_CLUSTER_NODES',
+  settings,
+
+  problems({ REDIS_CLUSTER_NODES: nodes, REDIS_URL: url }) {
+    return problemsThatHold({
+      'REDIS_CLUSTER_NODES is not a list of host:port': nodes && !areHosts(nodes),
+      'REDIS_URL names a database, of which a Redis Cluster has none':
+        nodes && url && /^[^/]*\/\/[^/]*\/0*[1-9]/.test(url),
+    })
+  },
+
+  reasons: { codes: { unreachable: ['CLUSTERDOWN'] } },
+
+  client(config, onLost) {
+    if (config.REDIS_CLUSTER_NODES === undefined) return undefined
+    const redis = clusterClient(config, onLost)
+    return { redis, ping: () => ping(redis) }
+  },
+}
+
+export default cluster
+
+function clusterClient(config: Config, onLost: () => void): Cluster {
+  const { protocol, username, password: initial } = new URL(config.REDIS_URL)
+  const client = new Cluster(hosts(config.REDIS_CLUSTER_NODES as string, 6_379), {
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    // ioredis would ask a node that is still connecting and take its refusal for an answer: health asks them all.
+    enableReadyCheck: false,
+    clusterRetryStrategy: reconnectDelay,
+    // A command is not kept for a node that may be back: its caller would wait longer than its timeout.
+    retryDelayOnFailover: 0,
+    retryDelayOnClusterDown: 0,
+    slotsRefreshTimeout: config.REDIS_COMMAND_TIMEOUT_MS,
+    // The connection looks the name up itself, and TLS can verify it.
+    dnsLookup: (name, found) => found(null, name),
+    redisOptions: {
+      ...connectionOptions(config),
+      ...(username && { username: decodeURIComponent(username) }),
+      ...(initial && { password: decodeURIComponent(initial) }),
+      ...(protocol === 'rediss:' && { tls: {} }),
+    },
+  })
+  client.on('+node', (node: Redis) => {
+    // Nodes have options of their own, and ioredis sets none of them again.
+    renew(client, node.options, () => ({ password: password(config) }))
+    // Connect to each master now: a command sent while it is still connecting fails.
+    if (!node.options.readOnly) node.connect().catch(() => {})
+  })
+  client.on('node error', (err) => client.emit('error', err))
+  let refresh: NodeJS.Timeout | undefined
+  client.on('-node', () => {
+    onLost()
+    if (refresh) return
+    refresh = setTimeout(() => {
+      refresh = undefined
+      client.refreshSlotsCache()
+    }, SLOTS_REFRESH_MS).unref()
+  })
+  return client
+}
+
+/** Resolves when the master of every slot answers and says that the whole is well. */
+async function ping(client: Cluster): Promise<void> {
+  const masters = new Map(client.nodes('master').map((node) => [`${node.options.host}:${node.options.port}`, node]))
+  const serving = new Set(Array.from({ length: SLOTS }, (_, slot) => client.slots[slot]?.[0]))
+  await Promise.all(
+    Array.from(serving, async (name) => {
+      const info = (await masters.get(name as string)?.cluster('INFO')) as string | undefined
+      if (!info?.includes('cluster_state:ok')) throw new Error('CLUSTERDOWN Not all slots are served')
+    }),
+  )
+}

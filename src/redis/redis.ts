@@ -1,0 +1,54 @@
+import fastifyRedis from '@fastify/redis'
+import fp from 'fastify-plugin'
+import { failureLog } from '../core/retry.ts'
+import { redisClient } from './client.ts'
+
+const GIVEN_UP_DELAY_MS = 100
+
+/** `app.redis`: optional. Every command answers or fails within its timeout, and boot does not wait for it. */
+export default fp(
+  async function redis(fastify) {
+    const { config, health, log } = fastify
+    const failures = failureLog(log, 'redis failed')
+    const { redis: client, ping } = redisClient(config, () => health.invalidate())
+    let lastError: unknown
+    let closing = false
+
+    function connect(): void {
+      if (!closing) client.connect().catch(() => {})
+    }
+
+    client.on('error', (err: Error & { lastNodeError?: Error }) => {
+      lastError = err.lastNodeError ?? err
+      failures.failed(lastError)
+    })
+    client.on('ready', () => {
+      lastError = undefined
+      failures.over()
+      health.invalidate()
+    })
+    client.on('close', () => health.invalidate())
+    // ioredis gives up for good when it is told of a failover in the moment in which it asks for the master.
+    client.on('end', () => setTimeout(connect, GIVEN_UP_DELAY_MS).unref())
+    fastify.addHook('onClose', async () => {
+      closing = true
+      client.disconnect()
+    })
+
+    // @fastify/redis waits for `ready`, and fails the boot without it after ten seconds, unless that is the status already
+    // (fastify-redis issues 98, 115 and 197). This can go when it takes a client that is not connected.
+    client.status = 'ready'
+    await fastify.register(fastifyRedis, { client })
+    client.status = 'wait'
+    connect()
+
+    health.add({
+      name: 'redis',
+      check: async () => {
+        if (client.status !== 'ready') throw lastError ?? new Error('Connection is closed')
+        await ping()
+      },
+    })
+  },
+  { name: 'redis', fastify: '5.x', dependencies: ['env', 'health'] },
+)

@@ -1,0 +1,107 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { cluster, faults, healthy, withoutMaster } from '../redis/cluster/nodes.ts'
+import { build } from '../support/app.ts'
+import { until } from '../support/helper.ts'
+import { command } from '../support/redis-command.ts'
+import { PROBE_LIMIT_MS, Prober, QUICK } from '../support/tools.ts'
+
+/** The service, with a cached function that counts its loads. */
+async function setUp(t: Test, variables: NodeJS.ProcessEnv) {
+  const app = await build(t, { ...QUICK, MIGRATIONS: 'off', ...variables })
+  const state = { loads: 0, value: 'first' }
+  app.cache.define('thing', { ttl: 60, references: (id: string) => ['all', `thing:${id}`] }, async (_id: string) => {
+    state.loads++
+    return state.value
+  })
+  const get = (id: string) => (app.cache as unknown as { thing(id: string): Promise<string> }).thing(id)
+  return { app, state, get }
+}
+
+const all = await cluster(t)
+const IDS = Array.from({ length: 20 }, (_, id) => String(id))
+
+/** Every entry that is in the Cluster. */
+async function entries(): Promise<string[]> {
+  const keys = await Promise.all(all.masters.map((master) => command(master, 'KEYS', '*cache:*') as Promise<string[]>))
+  return keys.flat()
+}
+
+/** `get`: asks for each until all are there. */
+const cached = (length: number, get?: (id: string) => Promise<string>) =>
+  until(
+    async () => {
+      if (get) await Promise.all(IDS.map(get))
+      return entries()
+    },
+    (keys) => keys.length === length,
+  )
+
+t.test('the cache works over the slots: it loads once, and invalidates on every replica', async (t) => {
+  const patient = { ...all.variables, REDIS_COMMAND_TIMEOUT_MS: '10000' }
+  const one = await setUp(t, patient)
+  const two = await setUp(t, patient)
+  await Promise.all([healthy(one.app), healthy(two.app)])
+  for (const id of IDS) t.equal(await one.get(id), 'first')
+  await cached(IDS.length)
+  for (const id of IDS) t.equal(await two.get(id), 'first')
+  t.equal(one.state.loads + two.state.loads, IDS.length, 'one load for both')
+  for (const master of all.masters) {
+    for (const key of (await command(master, 'KEYS', '*')) as string[]) {
+      t.ok(((await command(master, 'TTL', key)) as number) > 0, `${key} expires`)
+    }
+  }
+
+  two.state.value = 'second'
+  await one.app.cache.invalidate('thing', ['thing:7'])
+  t.same([await two.get('7'), await two.get('8')], ['second', 'first'])
+  await cached(IDS.length)
+  await one.app.cache.invalidate('thing', ['all'])
+  t.equal(await two.get('8'), 'second')
+  await cached(1)
+  await cached(IDS.length, two.get)
+  await one.app.cache.clear('thing', '3')
+  await cached(IDS.length - 1)
+  await one.app.cache.clear('thing')
+  t.same(await entries(), [])
+})
+
+for (const [name, fault] of Object.entries(faults)) {
+  t.test(`one master ${name}: every call answers, and what could not be invalidated is so at its return`, async (t) => {
+    const { app, state, get } = await setUp(t, all.variables)
+    await healthy(app)
+    await cached(IDS.length, get)
+    const live = new Prober(t, `${await app.listen({ port: 0, host: '127.0.0.1' })}/health/live`)
+    const answers = new Set<string>()
+    let slowest = 0
+    await withoutMaster(all, fault, async () => {
+      state.value = 'second'
+      // Of some it cannot be known what they refer to: their index is away.
+      await app.cache.invalidate(
+        'thing',
+        IDS.map((id) => `thing:${id}`),
+      )
+      let over = false
+      const back = healthy(app).then(() => {
+        over = true
+      })
+      while (!over) {
+        for (const id of IDS) {
+          const asked = performance.now()
+          answers.add(await get(id))
+          slowest = Math.max(slowest, performance.now() - asked)
+        }
+        await sleep(50)
+      }
+      await back
+      await until(
+        () => Promise.all(IDS.map(get)),
+        (values) => values.every((value) => value === 'second'),
+      )
+    })
+    for (const answer of answers) t.match(answer, /^(first|second)$/)
+    t.ok(slowest < PROBE_LIMIT_MS + live.slowest, `no call waits for more than a command: ${Math.round(slowest)} ms`)
+    await cached(IDS.length, get)
+    await app.cache.clear('thing')
+  })
+}

@@ -1,0 +1,59 @@
+import t from 'tap'
+import { configure } from '../../support/app.ts'
+import { DATABASE_URL, eachIsOneProblem, problems, secretFile } from '../../support/settings.ts'
+
+t.test('every default fills in, and the configuration is frozen', async (t) => {
+  const config = await configure(t, { DATABASE_URL })
+  t.match(config, { NODE_ENV: 'development', PORT: 3000, MIGRATIONS: 'run', READINESS_REQUIRES: ['database'] })
+  t.throws(() => {
+    config.PORT = 1
+  }, TypeError)
+})
+
+t.test('an empty string is no value', async (t) => {
+  t.equal((await configure(t, { DATABASE_URL, PORT: '' })).PORT, 3000)
+  t.same(await problems(t, { DATABASE_URL: '' }), ['DATABASE_URL is missing (or POSTGRES_HOST)'])
+})
+
+t.test('readiness can require nothing, or both backends', async (t) => {
+  t.same((await configure(t, { DATABASE_URL, READINESS_REQUIRES: '' })).READINESS_REQUIRES, [])
+  t.same((await configure(t, { DATABASE_URL, READINESS_REQUIRES: 'database, redis' })).READINESS_REQUIRES, [
+    'database',
+    'redis',
+  ])
+})
+
+t.test('all problems are listed at once, by name', async (t) => {
+  t.same(
+    await problems(t, {
+      PORT: 'x',
+      DATABASE_URL: 'mysql://hunter2@h/d',
+      NODE_ENV: 'staging',
+      HEALTH_TIMEOUT_MS: '950',
+    }),
+    [
+      'NODE_ENV must be equal to one of the allowed values: development, test, production',
+      'PORT must be integer',
+      'HEALTH_TIMEOUT_MS must be <= 900',
+      'DATABASE_URL must match pattern "^postgres(ql)?://"',
+    ],
+  )
+})
+
+eachIsOneProblem(t, [
+  [
+    { DATABASE_URL, DATABASE_MIGRATION_URL_FILE: '/does/not/exist' },
+    'DATABASE_MIGRATION_URL_FILE cannot be read (ENOENT)',
+  ],
+])
+
+t.test('a secret comes from its file, and not from two places', async (t) => {
+  const name = await secretFile(t, `${DATABASE_URL}\n`)
+  t.equal((await configure(t, { DATABASE_URL_FILE: name })).DATABASE_URL, DATABASE_URL)
+  t.same(await problems(t, { DATABASE_URL_FILE: name, DATABASE_URL }), [
+    'DATABASE_URL and DATABASE_URL_FILE are both set',
+  ])
+  t.same(await problems(t, { DATABASE_URL_FILE: await secretFile(t, '\n'), POSTGRES_HOST: 'h' }), [
+    'DATABASE_URL_FILE names an empty file',
+  ])
+})

@@ -1,0 +1,166 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import fastify from 'fastify'
+import t from 'tap'
+import service from '../../src/app.ts'
+import { createFastify } from '../../src/core/requests.ts'
+import { type App, build, unstarted } from '../support/app.ts'
+import { type LogLine, until } from '../support/helper.ts'
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+const TRACE_ID = /^[0-9a-f]{32}$/
+
+const lines = ({ logs }: App) => logs.filter(({ msg }) => msg === 'request')
+
+t.test('a request has one line, with its route pattern and never its URL', async (t) => {
+  const app = await build(t, { LOG_LEVEL: 'info' }, async (fastify) => {
+    fastify.get('/things/:id', async () => 'thing')
+    fastify.get('/client', async (request) => {
+      request.log.info({ req: request }, 'inside')
+      throw Object.assign(new Error('hunter2 is no name'), { statusCode: 400 })
+    })
+  })
+  app.logs.length = 0
+  for (const url of ['/things/hunter2?token=hunter2', '/client?token=hunter2', '/hunter2?token=hunter2', '/%hunter2']) {
+    await app.inject(url)
+  }
+  const ids = { requestId: UUID, traceId: TRACE_ID, method: 'GET', durationMs: Number }
+  t.match(app.logs, [
+    { level: 30, msg: 'request', route: '/things/:id', status: 200, ...ids },
+    { msg: 'inside', req: { method: 'GET', route: '/client' } },
+    { level: 30, msg: 'request', route: '/client', status: 400, ...ids },
+    { level: 30, msg: 'request', route: undefined, status: 404, ...ids },
+    { level: 30, msg: 'request', route: undefined, status: 400, ...ids },
+  ])
+  t.equal(app.logs.length, 5)
+  t.notMatch(JSON.stringify(app.logs), /hunter2/)
+})
+
+t.test('probes have their line at debug', async (t) => {
+  const urls = ['/health', '/health/live', '/health/ready', '/health/db']
+  for (const [LOG_LEVEL, expected] of [
+    ['info', []],
+    ['debug', urls],
+  ] as const) {
+    const app = await build(t, { MIGRATIONS: 'off', LOG_LEVEL })
+    for (const url of urls) await app.inject(url)
+    t.same(
+      lines(app).map(({ route }) => route),
+      expected,
+      LOG_LEVEL,
+    )
+    t.ok(lines(app).every(({ level }) => level === 20))
+  }
+})
+
+t.test("a request is known by the client's ids where they are well-formed, else by fresh ones", async (t) => {
+  const app = await build(t, { MIGRATIONS: 'off' }, async (fastify) => {
+    fastify.get('/', async ({ id, log }) => {
+      log.info('inside')
+      return id
+    })
+  })
+  const ask = async (headers: Record<string, string>, url = '/') => {
+    app.logs.length = 0
+    const answer = await app.inject({ url, headers })
+    for (const { requestId } of app.logs) t.equal(requestId, answer.headers['x-request-id'])
+    const [{ requestId, traceId }] = app.logs as [LogLine]
+    for (const line of app.logs) t.equal(line['traceId'], traceId)
+    return { requestId, traceId }
+  }
+  const trace = '4bf92f3577b34da6a3ce929d0e0e4736'
+  const parent = '00f067aa0ba902b7'
+
+  for (const id of ['a', 'Root=1-67891233-abcdef012345678912345678', 'a'.repeat(128)]) {
+    t.equal((await ask({ 'x-request-id': id })).requestId, id)
+    t.equal((await ask({ 'x-request-id': id }, '/nowhere')).requestId, id)
+  }
+  for (const id of ['', 'a b', 'a"b', 'a,b', '{}', 'ü', '\u001b[31m', 'a'.repeat(129)]) {
+    t.match((await ask({ 'x-request-id': id })).requestId, UUID)
+  }
+
+  for (const version of ['00', '01']) {
+    t.equal((await ask({ traceparent: `${version}-${trace}-${parent}-01` })).traceId, trace)
+    t.equal((await ask({ traceparent: `${version}-${trace}-${parent}-01` }, '/nowhere')).traceId, trace)
+  }
+  for (const traceparent of [
+    '',
+    trace,
+    `ff-${trace}-${parent}-01`,
+    `00-${'0'.repeat(32)}-${parent}-01`,
+    `00-${trace}-${'0'.repeat(16)}-01`,
+    `00-${trace.toUpperCase()}-${parent}-01`,
+    `00-${trace}-${parent}-01-${'a'.repeat(1_000)}`,
+    `00-${trace}-${parent}-01, 00-${trace}-${parent}-01`,
+  ]) {
+    const { traceId } = await ask({ traceparent })
+    t.match(traceId, TRACE_ID)
+    t.not(traceId, trace)
+  }
+})
+
+t.test('every answer names its request', async (t) => {
+  const app = await unstarted(t, { DATABASE_URL: 'postgres://localhost:1/nowhere' })
+  for (const url of ['/starting', '/health', '/%']) {
+    t.match((await app.inject(url)).headers['x-request-id'], UUID, url)
+  }
+  t.same(
+    lines(app).map(({ level, status }) => [level, status]),
+    [
+      [30, 503],
+      [20, 503],
+      [30, 400],
+    ],
+  )
+  t.same(
+    app.logs.filter(({ msg }) => msg === 'request failed'),
+    [],
+    'a service that starts is no error',
+  )
+})
+
+t.test('a client that goes away before its answer leaves a line', async (t) => {
+  const asked = Promise.withResolvers<void>()
+  const app = await build(t, { MIGRATIONS: 'off' }, async (fastify) => {
+    fastify.get('/slow', async () => {
+      asked.resolve()
+      return new Promise(() => {})
+    })
+  })
+  const { port } = new URL(await app.listen({ port: 0 }))
+  const socket = connect(Number(port), '127.0.0.1')
+  await once(socket, 'connect')
+  socket.write('GET /slow HTTP/1.1\r\nHost: x\r\n\r\n')
+  await asked.promise
+  socket.destroy()
+  await until(
+    async () => lines(app),
+    ({ length }) => length > 0,
+  )
+  t.match(lines(app), [{ level: 30, route: '/slow', aborted: true, durationMs: Number, status: undefined }])
+})
+
+t.test("an error that only Fastify's own handler sees is logged, a client's is not", async (t) => {
+  const logs: LogLine[] = []
+  const stream = { write: (line: string) => void logs.push(JSON.parse(line)) }
+  const app = createFastify({ stream })
+  t.teardown(() => app.close())
+  app.get<{ Params: { status: number } }>('/:status', async ({ params }) => {
+    throw Object.assign(new Error('no'), { statusCode: Number(params.status) })
+  })
+  await app.inject('/400')
+  await app.inject('/500')
+  t.match(logs, [
+    { level: 30, msg: 'request', status: 400 },
+    { level: 50, msg: 'request failed', err: { message: 'no' } },
+    { level: 30, msg: 'request', status: 500 },
+  ])
+})
+
+t.test('the service cannot be registered on an instance that lacks a part of it', async (t) => {
+  const app = fastify()
+  t.teardown(() => app.close())
+  await t.rejects(async () => app.register(service, { env: {} }), {
+    message: /'createFastify' required by 'app' is not present/,
+  })
+})

@@ -1,0 +1,187 @@
+import { rm, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { sql } from 'kysely'
+import t, { type Test } from 'tap'
+import { startPostgres } from '../../../dev/postgres.ts'
+import { postgresVersion } from '../../../dev/postgres-binaries.ts'
+import type { Server } from '../../../dev/server.ts'
+import { build } from '../../support/app.ts'
+import { query, until } from '../../support/helper.ts'
+import { Prober, TcpProxy } from '../../support/tools.ts'
+
+const SETTINGS = { wal_level: 'replica', max_wal_senders: '5', synchronous_commit: 'on' }
+
+/** A primary, and a hot standby that has every commit before its client hears of it. */
+async function pair(t: Test): Promise<{ primary: Server; standby: Server }> {
+  const version = postgresVersion(process.env['PG_VERSION'])
+  const primary = await startPostgres({ version, settings: SETTINGS })
+  t.teardown(() => primary.close())
+  const [row] = await query<{ data_directory: string }>(primary.url, 'show data_directory')
+  const data = row?.data_directory as string
+  await primary.stop()
+  const signal = path.join(data, 'standby.signal')
+  await writeFile(signal, '')
+  const standby = await startPostgres({
+    version,
+    copyOf: path.dirname(data),
+    settings: { ...SETTINGS, primary_conninfo: primary.url, wal_retrieve_retry_interval: '100ms' },
+  })
+  t.teardown(() => standby.close())
+  await rm(signal)
+  await primary.start()
+  await query(primary.url, "alter system set synchronous_standby_names = '*'")
+  await query(primary.url, 'select pg_reload_conf()')
+  await until(
+    () => query<{ sync_state: string }>(primary.url, 'select sync_state from pg_stat_replication'),
+    ([replication]) => replication?.sync_state === 'sync',
+  )
+  return { primary, standby }
+}
+
+/** One URL of both, in this order. */
+function both(one: string, two: string): string {
+  return one.replace(/(?<=@)[^/]+/, (host) => `${host},${new URL(two).host}`)
+}
+
+/** The service, which writes without a pause and remembers what was acknowledged; and a prober on each route. */
+async function setUp(t: Test, url: string, variables: NodeJS.ProcessEnv = {}) {
+  const app = await build(t, { DATABASE_URL: url, MIGRATIONS: 'off', ...variables }, async (fastify) => {
+    fastify.post<{ Params: { id: number } }>('/rows/:id', async ({ params }) => {
+      await sql`insert into rows values (${params.id})`.execute(fastify.db)
+    })
+  })
+  await sql`create table rows (id int)`.execute(app.db)
+  const acknowledged: number[] = []
+  const at: number[] = []
+  const statuses = new Set<number>()
+  let stopped = false
+  const stop = () => {
+    stopped = true
+  }
+  t.teardown(stop)
+  const write = async () => {
+    for (let id = 1; !stopped; id++) {
+      const { statusCode } = await app.inject({ method: 'POST', url: `/rows/${id}` })
+      statuses.add(statusCode)
+      if (statusCode === 200) at.push(performance.now()) && acknowledged.push(id)
+      else await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+  }
+  const writing = write()
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const { port } = app.server.address() as { port: number }
+  const [live, ready, health] = ['/health/live', '/health/ready', '/health'].map(
+    (route) => new Prober(t, `http://127.0.0.1:${port}${route}`),
+  ) as [Prober, Prober, Prober]
+  await health.next(200)
+
+  /** What holds after every failover: no acknowledged write is lost, and the service writes to the new primary. */
+  async function wentOver(primary: Server): Promise<void> {
+    const promoted = performance.now()
+    await ready.next(200)
+    await health.next(200)
+    const before = acknowledged.length
+    await until(
+      async () => acknowledged.length,
+      (length) => length > before,
+    )
+    stop()
+    await writing
+    const first = at.find((ms) => ms > promoted) as number
+    t.comment(`writes again ${Math.round(first - promoted)} ms after the promotion`)
+    const rows = await query<{ id: number }>(primary.url, 'select id from rows')
+    const kept = new Set(rows.map(({ id }) => id))
+    t.same(
+      acknowledged.filter((id) => !kept.has(id)),
+      [],
+      'no acknowledged write is lost',
+    )
+    t.notOk(statuses.has(500), 'a request that cannot be served gets 503')
+    t.same([...new Set(live.answers.map(({ status }) => status))], [200], 'liveness never failed')
+    for (const prober of [live, ready, health]) {
+      t.equal(prober.count(0) + prober.count(500), 0, 'every probe was answered, with 200 or 503')
+      prober.inTime(t, live)
+    }
+    t.equal((await app.pg.query('select inet_server_port() as port')).rows[0].port, primary.port)
+  }
+  return { app, ready, health, wentOver }
+}
+
+const promote = ({ url }: Server) => query(url, 'select pg_promote()')
+const reasonOf = ({ body }: { body: Record<string, unknown> }) =>
+  (body['services'] as { database: { reason?: string } }).database.reason
+
+t.test('the primary is killed and its standby promoted: no restart, no acknowledged write lost', async (t) => {
+  const { primary, standby } = await pair(t)
+  // A standby that is named first is no reason to read only.
+  const service = await setUp(t, both(standby.url, primary.url))
+  await primary.stop('immediate')
+  t.match(await service.health.next(503), { body: { status: 'unhealthy' } })
+  await service.ready.next(503)
+  await promote(standby)
+  await service.wentOver(standby)
+})
+
+t.test('the primary freezes and its standby is promoted: what hangs on it is cut off', async (t) => {
+  const { primary, standby } = await pair(t)
+  const service = await setUp(t, both(primary.url, standby.url))
+  primary.pause()
+  t.match(reasonOf(await service.health.next(503)), 'timeout')
+  await promote(standby)
+  await service.wentOver(standby)
+  primary.resume()
+  const { rows } = await service.app.pg.query('select inet_server_port() as port')
+  t.equal(rows[0].port, standby.port, 'also when the old one is back and takes writes')
+})
+
+t.test('the primary turns read-only and its standby is promoted: open connections are left', async (t) => {
+  const { primary, standby } = await pair(t)
+  const service = await setUp(t, both(primary.url, standby.url))
+  await query(primary.url, 'alter system set default_transaction_read_only = on')
+  await query(primary.url, 'select pg_reload_conf()')
+  t.match(reasonOf(await service.health.next(503)), 'readonly')
+  await promote(standby)
+  await service.wentOver(standby)
+})
+
+// Each test leaves it as it was.
+const postgres = await startPostgres()
+t.teardown(() => postgres.close())
+
+t.test('a first host that swallows every packet costs a connection little', async (t) => {
+  const silent = await TcpProxy.start(t, postgres.url)
+  silent.swallow()
+  // The migrations go the same way.
+  const app = await build(t, { DATABASE_URL: both(silent.url, postgres.url), MIGRATIONS: 'run' })
+  t.equal((await app.inject('/health')).statusCode, 200)
+  const clients = await Promise.all(Array.from({ length: 5 }, () => app.pg.connect()))
+  for (const client of clients) client.release()
+  t.equal((await app.pg.query('select inet_server_port() as port')).rows[0].port, postgres.port)
+})
+
+t.test('who gives up waiting for a primary is told so', async (t) => {
+  const app = await build(t, {
+    DATABASE_URL: both(postgres.url, postgres.url),
+    DATABASE_CONNECT_TIMEOUT_MS: '100',
+    MIGRATIONS: 'off',
+  })
+  const client = await app.pg.connect()
+  t.teardown(() => postgres.restore())
+  postgres.pause()
+  await t.rejects(app.pg.connect(), /due to connection timeout/)
+  t.match((await app.inject('/health')).json(), { services: { database: { reason: 'timeout' } } })
+  await postgres.restore()
+  client.release()
+})
+
+t.test('no host answers: the reason is that of the one that took writes', async (t) => {
+  const dead = Object.assign(new URL(postgres.url), { port: '1' }).href
+  const app = await build(t, { DATABASE_URL: both(dead, postgres.url), MIGRATIONS: 'off' })
+  await app.pg.query('select 1')
+  t.teardown(() => postgres.restore())
+  await postgres.stop()
+  await t.rejects(app.pg.query('select 1'), { code: 'ECONNREFUSED', port: postgres.port })
+  t.match((await app.inject('/health')).json(), { services: { database: { reason: 'refused' } } })
+  await postgres.start()
+  t.equal((await app.pg.query('select inet_server_port() as port')).rows[0].port, postgres.port)
+})

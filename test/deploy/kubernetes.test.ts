@@ -1,0 +1,148 @@
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import path from 'node:path'
+import t, { type Test } from 'tap'
+import { parseAllDocuments } from 'yaml'
+import { service } from '../../src/core/service.ts'
+import { configure, SETTINGS } from '../support/app.ts'
+import { ROOT, run, sharedDatabase } from '../support/helper.ts'
+import { Service } from '../support/process.ts'
+
+const FOLDER = path.join(ROOT, 'deploy/kubernetes')
+const FILES = [
+  'base/deployment.yaml',
+  'base/horizontal-pod-autoscaler.yaml',
+  'base/network-policy.yaml',
+  'base/pod-disruption-budget.yaml',
+  'base/service.yaml',
+  'components/service-monitor/service-monitor.yaml',
+  'overlays/migrate-by-job/job.yaml',
+  'secret.example.yaml',
+]
+const OVERLAYS = ['migrate-at-boot', 'migrate-by-job']
+
+// biome-ignore lint/suspicious/noExplicitAny: whether it is what it should be is what the tests ask
+type Manifest = any
+
+const read = (file: string) => parse(readFileSync(path.join(FOLDER, file), 'utf8'))
+const parse = (yaml: string): Manifest[] => parseAllDocuments(yaml).map((document) => document.toJS())
+
+const skip = spawnSync('kubectl', ['version', '--client']).error ? 'kubectl is not installed' : false
+
+async function render(overlay: string): Promise<Manifest[]> {
+  return parse((await run('kubectl', ['kustomize', path.join(FOLDER, 'overlays', overlay)])).stdout)
+}
+
+t.test(`the manifests ${skip ? '' : 'and the overlays, rendered, '}are what the Kubernetes API takes`, async (t) => {
+  const rendered = skip ? [] : await Promise.all(OVERLAYS.map(render))
+  await validate(t, [...FILES.flatMap(read), ...rendered.flat()])
+})
+
+for (const overlay of OVERLAYS) {
+  t.test(`what the overlay ${overlay} sets, the service knows`, { skip }, async (t) => {
+    const manifests = await render(overlay)
+    const containers = manifests.flatMap(({ spec }) => spec?.template?.spec.containers ?? [])
+    const variables = [
+      ...containers.flatMap(({ env }) => env.map(({ name }: Manifest) => name)),
+      ...manifests.flatMap(({ kind, data }) => (kind === 'ConfigMap' ? Object.keys(data) : [])),
+    ]
+    for (const name of variables) t.ok(name in SETTINGS, `${name} is a setting of the service`)
+
+    const secrets = read('secret.example.yaml')
+    for (const { env } of containers) {
+      for (const { value } of env) {
+        const [, name, key] = /^\/run\/secrets\/([^/]+)\/(.+)$/.exec(value) as string[]
+        t.ok(
+          secrets.find(({ metadata }) => metadata.name === name)?.stringData[key as string],
+          `${value} is in a secret`,
+        )
+      }
+    }
+  })
+}
+
+const { spec: pod } = read('base/deployment.yaml')[0].spec.template
+const [container] = pod.containers
+const probes = {
+  startup: container.startupProbe,
+  liveness: container.livenessProbe,
+  readiness: container.readinessProbe,
+}
+
+/** What the kubelet makes of a probe: the status, or an error after the probe's timeout. */
+async function ask(running: Service, { httpGet, timeoutSeconds }: Manifest): Promise<number> {
+  const url = `${await running.url()}${httpGet.path}`
+  return (await fetch(url, { signal: AbortSignal.timeout(timeoutSeconds * 1000) })).status
+}
+
+t.test('the probes pass while the service serves', async (t) => {
+  const running = new Service(t, { DATABASE_URL: await sharedDatabase() })
+  await running.logged('ready')
+  for (const [name, probe] of Object.entries(probes)) t.equal(await ask(running, probe), 200, name)
+})
+
+t.test('a database that hangs fails readiness within the timeout of the probe, and liveness not', async (t) => {
+  const sockets = new Set<Socket>()
+  const silent = createServer((socket) => sockets.add(socket)).listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    silent.close()
+  })
+  const { port } = silent.address() as AddressInfo
+  const running = new Service(t, { DATABASE_URL: `postgres://footing@127.0.0.1:${port}/footing` })
+  t.equal(await ask(running, probes.readiness), 503)
+  t.equal(await ask(running, probes.startup), 503)
+  t.equal(await ask(running, probes.liveness), 200)
+})
+
+t.test('the service monitor scrapes what its component switches on', async (t) => {
+  const [{ patches }] = read('components/service-monitor/kustomization.yaml')
+  const [[{ value }]] = parse(patches[0].patch)
+  const [{ spec }] = read('components/service-monitor/service-monitor.yaml')
+  const running = new Service(t, { DATABASE_URL: await sharedDatabase(), [value.name]: value.value })
+  t.equal((await fetch(`${await running.url()}${spec.endpoints[0].path}`)).status, 200)
+})
+
+t.test('the numbers agree with those of the service', async (t) => {
+  const delaySeconds = 5 // SHUTDOWN_DELAY_MS in production
+  const { SHUTDOWN_TIMEOUT_MS } = await configure(t, { DATABASE_URL: 'postgres://localhost/app' })
+  t.ok(pod.terminationGracePeriodSeconds > delaySeconds + SHUTDOWN_TIMEOUT_MS / 1000)
+  const { periodSeconds, failureThreshold } = probes.readiness
+  t.ok(periodSeconds * failureThreshold < delaySeconds)
+
+  const [{ name, containerPort }] = container.ports
+  for (const { httpGet } of Object.values(probes)) t.equal(httpGet.port, name)
+  const image = readFileSync(path.join(ROOT, 'Dockerfile'), 'utf8')
+  t.match(image, `PORT=${containerPort} `)
+  t.match(image, `ARG VERSION=${service.version}\n`)
+  for (const overlay of OVERLAYS) {
+    t.equal(read(`overlays/${overlay}/kustomization.yaml`)[0].images[0].newTag, service.version, overlay)
+  }
+  t.match(image, `USER ${pod.securityContext.runAsUser}:${pod.securityContext.runAsGroup}`)
+})
+
+/**
+ * Writes the manifests as a program over the models of the Kubernetes API: the compiler finds a field that does not
+ * exist, and the program, run, a value that the API's schema refuses.
+ */
+async function validate(t: Test, manifests: Manifest[]): Promise<void> {
+  t.not(manifests.length, 0)
+  const lines = manifests.map(({ apiVersion, kind, ...rest }, index) => {
+    const models = apiVersion.startsWith('monitoring.') ? '@kubernetes-models/prometheus-operator' : 'kubernetes-models'
+    return (
+      `import { ${kind} as Kind${index} } from '${models}/${apiVersion}'\n` +
+      `new Kind${index}(${JSON.stringify(rest)}).validate()\n`
+    )
+  })
+  const directory = t.testdir({
+    'manifests.ts': lines.join(''),
+    'tsconfig.json': JSON.stringify({ extends: path.join(ROOT, 'tsconfig.json'), include: ['manifests.ts'] }),
+  })
+  const failure = ({ stdout, stderr }: { stdout: string; stderr: string }) => `${stdout}${stderr}`
+  const check = (command: string, args: string[]) => run(command, args).then(failure, failure)
+  t.equal(await check('tsc', ['--project', directory]), '')
+  t.equal(await check('node', [path.join(directory, 'manifests.ts')]), '')
+}

@@ -1,0 +1,217 @@
+import { execFile } from 'node:child_process'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import { Kysely } from 'kysely'
+import { type MigrationResultSet, NO_MIGRATIONS } from 'kysely/migration'
+import pg from 'pg'
+import t, { type Test } from 'tap'
+import { createMigrator, migrationDialect } from '../../src/migrations/migrator.ts'
+import { configure, unstarted } from '../support/app.ts'
+import { copyProject, database, MIGRATIONS, migrationsFolder, query, ROOT, until } from '../support/helper.ts'
+
+const migration = (...statements: string[]) =>
+  `import { sql } from 'kysely'
+export const up = async (db) => { ${statements.map((sql) => `await sql\`${sql}\`.execute(db)`).join('; ')} }
+export const down = async () => {}
+`
+const CONCURRENTLY = `${migration('create unique index concurrently members_name on members (name)')}
+export const transaction = false
+`
+const INDEXES = "select indisvalid as valid from pg_index where indexrelid = to_regclass('members_name')"
+const APPLIED = `select substr(name, 16) as name from kysely_migration order by kysely_migration.name offset ${MIGRATIONS.length}`
+
+const FILES = {
+  '99990101000000_before.ts': migration('create table before ()'),
+  '99990102000000_index.ts': CONCURRENTLY,
+  '99990103000000_after.ts': migration('create table if not exists after ()'),
+}
+
+/** A migrated database, with a table of the test's own. */
+async function withMembers(t: Test): Promise<string> {
+  const url = await database(t)
+  await query(url, 'create table members (slug text, name text)')
+  return url
+}
+
+/** More migrations than the database has: one that opts out of the transaction, between two. */
+async function pending(t: Test) {
+  return { folder: migrationsFolder(t, FILES), DATABASE_URL: await withMembers(t) }
+}
+
+/** The same for the CLI, which finds migrations in its project's folder: a copy of the project. */
+async function project(t: Test, files: Record<string, string> = FILES) {
+  const paths = Object.entries(files).map(([name, content]) => [`migrations/${name}`, content])
+  return { directory: await copyProject(t, Object.fromEntries(paths)), DATABASE_URL: await withMembers(t) }
+}
+
+async function boot(t: Test, folder: string, variables: NodeJS.ProcessEnv): Promise<void> {
+  const app = await unstarted(t, variables, { folder })
+  await app.lifecycle.start()
+}
+
+/** Runs the CLI in the copy; resolves to what it prints, whether it fails or not. */
+async function kysely(directory: string, DATABASE_URL: string, ...args: string[]): Promise<string> {
+  const env = {
+    PATH: process.env['PATH'],
+    CI: 'true',
+    // kysely-ctl transpiles what it loads, and tap would take its lines for those of src.
+    _TAPJS_PROCESSINFO_COVERAGE_: '0',
+    MIGRATION_LOCK_TIMEOUT_MS: '100',
+    DATABASE_URL,
+  }
+  const program = path.join(ROOT, 'node_modules/.bin/kysely')
+  const { stdout, stderr } = await promisify(execFile)(program, args, { cwd: directory, env }).catch((err) => err)
+  return stdout + stderr
+}
+
+const DUPLICATES = "insert into members (slug, name) values ('a', 'same'), ('b', 'same')"
+
+t.test('boot: the migration that opts out runs outside of a transaction, between the others', async (t) => {
+  const { folder, DATABASE_URL } = await pending(t)
+  await boot(t, folder, { DATABASE_URL })
+  t.same(await query(DATABASE_URL, INDEXES), [{ valid: true }])
+  t.same(await query(DATABASE_URL, APPLIED), [{ name: 'before' }, { name: 'index' }, { name: 'after' }])
+})
+
+t.test('boot: one that fails is named, with the INVALID index that it left, and again on the next try', async (t) => {
+  const { folder, DATABASE_URL } = await pending(t)
+  await query(DATABASE_URL, DUPLICATES)
+  const failure = /INVALID, left by a try that was cut short: members_name\. DROP INDEX CONCURRENTLY/
+  for (const run of [1, 2]) {
+    await t.rejects(boot(t, folder, { DATABASE_URL }), {
+      message: '99990102000000_index failed and was not rolled back',
+      cause: { message: failure },
+    })
+    t.same(await query(DATABASE_URL, INDEXES), [{ valid: false }], `run ${run}`)
+    t.same(await query(DATABASE_URL, APPLIED), [{ name: 'before' }], 'what came before it is applied, nothing after')
+  }
+  await query(DATABASE_URL, 'drop index concurrently members_name')
+  await query(DATABASE_URL, 'update members set name = slug')
+  await boot(t, folder, { DATABASE_URL })
+  t.same(await query(DATABASE_URL, INDEXES), [{ valid: true }])
+})
+
+t.test('one that opts out and leaves no index behind says what failed', async (t) => {
+  const folder = migrationsFolder(t, {
+    '99990101000000_vacuum.ts': `${migration('vacuum nothing')}\nexport const transaction = false`,
+  })
+  await t.rejects(boot(t, folder, { DATABASE_URL: await database(t) }), {
+    message: '99990101000000_vacuum failed and was not rolled back',
+    cause: { message: 'relation "nothing" does not exist' },
+  })
+})
+
+t.test('list, up, latest, to a name, down, and all the way back', async (t) => {
+  const { folder, DATABASE_URL } = await pending(t)
+  const db = new Kysely<never>({ dialect: migrationDialect(await configure(t, { DATABASE_URL })) })
+  t.teardown(() => db.destroy())
+  const migrator = createMigrator(db, { folder })
+  const names = async (run: Promise<MigrationResultSet>) => {
+    const { error, results = [] } = await run
+    if (error) throw error
+    return results.map(({ direction, migrationName }) => `${direction} ${migrationName.slice(15)}`)
+  }
+  await query(DATABASE_URL, "insert into kysely_migration values ('99981231000000_newer', '2026-12-31T00:00:00.000Z')")
+  t.match(await migrator.getMigrations(), [
+    ...MIGRATIONS.map((name) => ({ name, executedAt: Date })),
+    ...Object.keys(FILES).map((file) => ({ name: file.slice(0, -3), executedAt: undefined })),
+    { name: '99981231000000_newer (unknown: no such file)', executedAt: Date },
+  ])
+  await t.rejects(names(migrator.migrateDown()), /corrupted migrations/, 'what has no file here cannot be undone')
+  await query(DATABASE_URL, "delete from kysely_migration where name = '99981231000000_newer'")
+  t.same(await names(migrator.migrateUp()), ['Up before'])
+  t.same(await names(migrator.migrateToLatest()), ['Up index', 'Up after'])
+  t.same(await names(migrator.migrateDown()), ['Down after'])
+  t.same(await names(migrator.migrateTo('99990103000000_after')), ['Up after'])
+  t.same(await names(migrator.migrateTo('99990101000000_before')), ['Down after', 'Down index'])
+  await t.rejects(names(migrator.migrateTo('99990104000000_other')), {
+    message: 'There is no migration 99990104000000_other',
+  })
+  t.same(await names(migrator.migrateTo(NO_MIGRATIONS)), [
+    'Down before',
+    ...MIGRATIONS.toReversed().map((name) => `Down ${name.slice(15)}`),
+  ])
+  t.same(await query(DATABASE_URL, 'select name from kysely_migration'), [])
+})
+
+t.test('what an earlier release has done under another name is recorded in its place, and not run', async (t) => {
+  const DATABASE_URL = await database(t)
+  const there = (answer: boolean) => `\nexport const isApplied = async () => ${answer}\n`
+  const later = { '99990103000000_later.ts': migration('create table later ()') }
+  await boot(t, migrationsFolder(t, later), { DATABASE_URL })
+  const split = {
+    ...later,
+    '99990101000000_split.ts': migration('create table later ()') + there(true),
+    '99990104000000_new.ts': migration('create table new ()') + there(false),
+  }
+  await boot(t, migrationsFolder(t, split), { DATABASE_URL })
+  const names = `select substr(name, 16) as name from kysely_migration order by timestamp, kysely_migration.name offset ${MIGRATIONS.length}`
+  t.same(await query(DATABASE_URL, names), [{ name: 'split' }, { name: 'later' }, { name: 'new' }])
+})
+
+t.test('an index that is built while older transactions run is waited for, however long they take', async (t) => {
+  const { folder, DATABASE_URL } = await pending(t)
+  const older = new pg.Client(DATABASE_URL)
+  await older.connect()
+  t.teardown(() => older.end())
+  await older.query("begin; insert into members (slug, name) values ('a', 'A')")
+  const booted = boot(t, folder, { DATABASE_URL, MIGRATION_LOCK_TIMEOUT_MS: '50' })
+  const building = () =>
+    query(
+      DATABASE_URL,
+      "select from pg_stat_activity where query like 'create unique index%' and now() - query_start > '0.3 s'",
+    )
+  await until(building, ({ length }) => length === 1)
+  await query(DATABASE_URL, "insert into members (slug, name) values ('b', 'B')")
+  t.pass('which holds up no other')
+  await older.query('commit')
+  await booted
+})
+
+t.test('what a locked table kept out is tried again, a bounded number of times', async (t) => {
+  const files = { '99990101000000_alter.ts': migration('alter table members add column x int') }
+  const { directory, DATABASE_URL } = await project(t, files)
+  const holder = new pg.Client(DATABASE_URL)
+  await holder.connect()
+  t.teardown(() => holder.end())
+  await holder.query('begin; lock table members')
+  const given = await kysely(directory, DATABASE_URL, 'migrate:latest')
+  t.equal(given.match(/a table is locked: 99990101000000_alter rolled back, trying again/g)?.length, 4)
+  t.match(given, /A table stayed locked, 5 times/)
+  const folder = migrationsFolder(t, files)
+  await t.rejects(boot(t, folder, { DATABASE_URL, MIGRATION_LOCK_TIMEOUT_MS: '50' }), {
+    message: '99990101000000_alter failed and was rolled back',
+    cause: { message: 'A table stayed locked, 5 times' },
+  })
+  await holder.query('rollback')
+  t.match(await kysely(directory, DATABASE_URL, 'migrate:latest'), /Ran 1 migration/)
+})
+
+t.test('the CLI says that it waits for the lock of another process', async (t) => {
+  const { directory, DATABASE_URL } = await project(t)
+  const holder = new pg.Client(DATABASE_URL)
+  await holder.connect()
+  t.teardown(() => holder.end())
+  await holder.query('select pg_advisory_lock(3853314791062309107)')
+  const waiting = kysely(directory, DATABASE_URL, 'migrate:latest')
+  await until(
+    () =>
+      query(
+        DATABASE_URL,
+        // Idle: its first try was answered, with no.
+        "select from pg_stat_activity where query like '%pg_try_advisory_lock%' and state = 'idle' and datname = current_database()",
+      ),
+    ({ length }) => length === 1,
+  )
+  await holder.query('select pg_advisory_unlock_all()')
+  t.match(await waiting, /Ran 3 migrations[\s\S]*another process migrates: waiting for its lock/)
+})
+
+t.test('migrate:list shows applied, pending and unknown ones', async (t) => {
+  const { directory, DATABASE_URL } = await project(t)
+  await query(DATABASE_URL, "insert into kysely_migration values ('99981231000000_newer', '2026-12-31T00:00:00.000Z')")
+  const list = await kysely(directory, DATABASE_URL, 'migrate:list')
+  t.match(list, /✓.* 20261101000000_base_structure/)
+  t.match(list, /\[ \] 99990101000000_before/)
+  t.match(list, /✓.* 99981231000000_newer \(unknown: no such file\)/)
+})

@@ -1,0 +1,64 @@
+import { readdir } from 'node:fs/promises'
+import path from 'node:path'
+import t from 'tap'
+import { build } from '../support/app.ts'
+import { copyProject, database, MIGRATIONS, query, shell } from '../support/helper.ts'
+
+t.test('kysely migrates with the configuration of the service', async (t) => {
+  const url = await database(t, { empty: true })
+  const { hostname, port, username, password, pathname } = new URL(url)
+  const variables = {
+    POSTGRES_HOST: hostname,
+    POSTGRES_PORT: port,
+    POSTGRES_USER: username,
+    POSTGRES_PASSWORD_FILE: `${t.testdir({ password: decodeURIComponent(password) })}/password`,
+    POSTGRES_DB: pathname.slice(1),
+  }
+  const kysely = (...args: string[]) => shell('kysely', args, variables)
+
+  t.match(await kysely('migrate:list'), `[ ] ${MIGRATIONS[0]}`)
+  t.match(await kysely('migrate:latest'), `Ran ${MIGRATIONS.length} migration`)
+  t.match(await kysely('migrate:list'), /✓.* 20261101000000_base_structure/)
+  t.match(await kysely('migrate:down'), /Undone 1 migration/)
+  t.match(await kysely('migrate:up'), /Ran 1 migration/)
+  await build(t, { DATABASE_URL: url, MIGRATIONS: 'check' }) // what the CLI applied, boot finds applied
+  t.match(await kysely('migrate:rollback', '--all'), `Undone ${MIGRATIONS.length} migration`)
+  t.same(await query(url, "select 1 from pg_proc where proname = 'set_updated_at'"), [])
+})
+
+t.test('new files have a UTC timestamp for a prefix', async (t) => {
+  const directory = await copyProject(t)
+  for (const [command, folder] of [
+    ['migrate:make', 'migrations'],
+    ['seed:make', 'seeds'],
+  ] as const) {
+    await shell('kysely', [command, 'made'], {}, directory)
+    const files = await readdir(path.join(directory, folder))
+    t.match(files.sort().at(-1), /^2\d{13}_made\.ts$/)
+  }
+})
+
+t.test('a migration that cannot be run fails the command, for CI, and is named', async (t) => {
+  const DATABASE_URL = await database(t)
+  for (const [file, content, said] of [
+    ['99990101000000_misspelt.ts', 'export const pu = 1', /99990101000000_misspelt\.ts exports no function named up/],
+    ['20200101000000_late.ts', 'export const up = async () => {}', new RegExp(`${MIGRATIONS[0]}.*20200101000000_late`)],
+  ] as const) {
+    const directory = await copyProject(t, { [`migrations/${file}`]: content })
+    const failure = await shell('kysely', ['migrate:latest'], { DATABASE_URL }, directory).then(
+      (output) => t.fail(output),
+      (err: { code: number; stdout: string; stderr: string }) => err,
+    )
+    t.match(failure, { code: 1 })
+    t.match(Object(failure).stdout + Object(failure).stderr, said)
+  }
+})
+
+t.test('a wrong configuration is said in one line, without secrets', async (t) => {
+  const failed = await shell('kysely', ['migrate:list'], { DATABASE_URL: 'postgres://u:hunter2@h:x/d' }).then(
+    (output) => t.fail(output),
+    (err: { stdout: string; stderr: string }) => err.stdout + err.stderr,
+  )
+  t.match(failed, /DATABASE_URL cannot be used/)
+  t.notMatch(failed, /hunter2/)
+})

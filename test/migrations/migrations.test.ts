@@ -1,0 +1,203 @@
+import { Kysely } from 'kysely'
+import t from 'tap'
+import { startPostgres } from '../../dev/postgres.ts'
+import { createMigrator, migrationDialect, migrationState } from '../../src/migrations/migrator.ts'
+import { configure, unstarted } from '../support/app.ts'
+import { copyProject, database, MIGRATIONS, migrationsFolder, query, until } from '../support/helper.ts'
+import { Service } from '../support/process.ts'
+
+const OBSOLETE = "insert into kysely_migration values ('99981231000000_of_a_newer_image', '2026-12-31T00:00:00.000Z')"
+
+t.test('boot applies what is pending, and logs each with its duration', async (t) => {
+  const app = await unstarted(t, { DATABASE_URL: await database(t, { empty: true }) })
+  await app.lifecycle.start()
+  t.match(
+    app.logs.filter(({ msg }) => msg === 'migrated'),
+    MIGRATIONS.map((migration) => ({ migration, durationMs: Number })),
+  )
+})
+
+t.test('a database ahead of the code: a warning with the names, and ready', async (t) => {
+  const DATABASE_URL = await database(t)
+  await query(DATABASE_URL, OBSOLETE)
+  const app = await unstarted(t, { DATABASE_URL })
+  await app.lifecycle.start()
+  t.match(
+    app.logs.find(({ msg }) => msg === 'the database is ahead of this code'),
+    { level: 40, unknown: ['99981231000000_of_a_newer_image'] },
+  )
+  t.match((await app.inject('/health/db')).json(), { migrations: { applied: MIGRATIONS.length + 1, unknown: 1 } })
+})
+
+t.test('MIGRATIONS=check: pending or unknown ones are an error, and nothing is applied', async (t) => {
+  const DATABASE_URL = await database(t, { empty: true })
+  const pending = await unstarted(t, { DATABASE_URL, MIGRATIONS: 'check' })
+  await t.rejects(pending.lifecycle.start(), {
+    code: 'MIGRATION_FAILED',
+    message: `pending: ${MIGRATIONS.join(', ')}; unknown: none`,
+  })
+  t.same(await query(DATABASE_URL, "select 1 from pg_tables where schemaname = 'public'"), [])
+
+  const ahead = await database(t)
+  await query(ahead, OBSOLETE)
+  const unknown = await unstarted(t, { DATABASE_URL: ahead, MIGRATIONS: 'check' })
+  await t.rejects(unknown.lifecycle.start(), /unknown: 99981231000000_of_a_newer_image/)
+
+  const current = await unstarted(t, { MIGRATIONS: 'check' })
+  await current.lifecycle.start()
+  t.equal(current.lifecycle.phase, 'serving')
+})
+
+t.test('a migration that fails: named, rolled back with its batch, exit 1', async (t) => {
+  const directory = await copyProject(t, {
+    'migrations/99990101000000_first.ts':
+      "import { sql } from 'kysely'\nexport const up = (db) => sql`create table first ()`.execute(db)\n",
+    'migrations/99990102000000_second.ts':
+      "import { sql } from 'kysely'\nexport const up = (db) => sql`create table first ()`.execute(db)\n",
+  })
+  const DATABASE_URL = await database(t)
+  const service = new Service(t, { DATABASE_URL }, { source: directory })
+  t.equal(await service.exited, 1)
+  t.match(service.fatal, {
+    level: 60,
+    msg: 'cannot start',
+    err: { message: '99990102000000_second failed and was rolled back', cause: { code: '42P07' } },
+  })
+  t.same(await query(DATABASE_URL, "select 1 from pg_tables where tablename = 'first'"), [])
+})
+
+const running = (statement: string) => `import { sql } from 'kysely'
+export const up = (db) => sql\`${statement}\`.execute(db)
+`
+
+t.test('what keeps the migrations from being run is said, and nothing of them is left', async (t) => {
+  const name = 'is not named <UTC timestamp>_<what_it_does>.ts'
+  const cases: [file: string, content: string, message: string][] = [
+    [
+      '99990101000000_misspelt.ts',
+      'export const pu = 1',
+      'migrations/99990101000000_misspelt.ts exports no function named up',
+    ],
+    ['99990101000000_broken.ts', 'this is none', 'migrations/99990101000000_broken.ts cannot be loaded'],
+    ['99990101000000_other.mts', '', `migrations/99990101000000_other.mts ${name}`],
+    ['helper.ts', '', `migrations/helper.ts ${name}`],
+    ['20200101000000_late.ts', 'export const up = async () => {}', 'no migration was run'],
+    [
+      '99990101000000_wrong.ts',
+      running('create table kysely_migration ()'),
+      '99990101000000_wrong failed and was rolled back',
+    ],
+    // A right that it lacks is its failure, not that of the connection.
+    ['99990101000000_right.ts', running("select pg_read_file('')"), '99990101000000_right failed and was rolled back'],
+    [
+      '99990101000000_nothing.ts',
+      'export const up = async () => { throw undefined }',
+      '99990101000000_nothing failed and was rolled back',
+    ],
+    ['99990101000000_word.ts', running('select timeout'), '99990101000000_word failed and was rolled back'],
+  ]
+  for (const [file, content, message] of cases) {
+    const app = await unstarted(t, {}, { folder: migrationsFolder(t, { [file]: content }) })
+    await t.rejects(app.lifecycle.start(), { code: 'MIGRATION_FAILED', message })
+    t.equal((await app.inject('/health/ready')).json().checks.migrations, 'failed')
+  }
+})
+
+t.test('a role that may only serve looks for pending ones, and the owner applies them', async (t) => {
+  const postgres = await startPostgres()
+  t.teardown(() => postgres.close())
+  for (const role of ['owner', 'serving']) await query(postgres.url, `create role ${role} login password '${role}'`)
+  await query(postgres.url, 'create database app owner owner')
+  const as = (role: string) => {
+    const url = new URL(postgres.url)
+    return Object.assign(url, { username: role, password: role, pathname: '/app' }).href
+  }
+  const variables = { DATABASE_URL: as('serving'), DATABASE_MIGRATION_URL: as('owner') }
+  for (let boot = 0; boot < 2; boot++) {
+    const app = await unstarted(t, variables)
+    await app.lifecycle.start()
+    t.equal(app.lifecycle.phase, 'serving')
+  }
+
+  await query(as('owner'), 'revoke select on kysely_migration from public')
+  const app = await unstarted(t, variables)
+  await t.rejects(app.lifecycle.start(), { code: '42501', message: /kysely_migration/ }, 'unless it may not even look')
+})
+
+t.test('a migration without down is an error on the way down', async (t) => {
+  const DATABASE_URL = await database(t)
+  const config = await configure(t, { DATABASE_URL })
+  const db = new Kysely<never>({ dialect: migrationDialect(config) })
+  t.teardown(() => db.destroy())
+  const up = migrationsFolder(t, { '99990101000000_one_way.ts': 'export const up = async () => {}' })
+  const migrator = createMigrator(db, { folder: up })
+  t.equal((await migrator.migrateToLatest()).error, undefined)
+  t.match((await migrator.migrateDown()).error, /99990101000000_one_way\.ts exports no function named down/)
+  t.match(await migrationState(db, up), { pending: [], applied: { length: MIGRATIONS.length + 1 } })
+})
+
+t.test('a table that is locked is waited for, without holding it up, and tried again', async (t) => {
+  const DATABASE_URL = await database(t)
+  await query(DATABASE_URL, 'create table busy ()')
+  const app = await unstarted(
+    t,
+    { DATABASE_URL, MIGRATION_LOCK_TIMEOUT_MS: '100' },
+    { folder: migrationsFolder(t, { '99990101000000_alter.ts': running('alter table busy add column x int') }) },
+  )
+  const holder = await app.pg.connect()
+  await holder.query('begin; select from busy')
+  const started = app.lifecycle.start()
+  await until(
+    async () => app.logs.find(({ msg }) => msg.startsWith('a table is locked')),
+    (line) => line !== undefined,
+  )
+  await app.pg.query('select from busy') // behind the migration, which would wait as long as the holder does
+  await holder.query('rollback')
+  holder.release()
+  await started
+  t.equal(app.lifecycle.phase, 'serving')
+})
+
+t.test('another replica migrates: readiness says so, and its lock is waited for', async (t) => {
+  const app = await unstarted(
+    t,
+    {},
+    { folder: migrationsFolder(t, { '99990101000000_new.ts': running('create table new ()') }) },
+  )
+  const holder = await app.pg.connect()
+  await holder.query('select pg_advisory_lock(3853314791062309107)')
+  const started = app.lifecycle.start()
+  await until(
+    async () => app.lifecycle.waitingFor,
+    (what) => what === 'migration lock',
+  )
+  t.match((await app.inject('/health/ready')).json(), { status: 'not_ready', waitingFor: 'migration lock' })
+  await holder.query('select pg_advisory_unlock_all()')
+  holder.release()
+  await started
+  t.match((await app.inject('/health/ready')).json(), { status: 'ready' })
+})
+
+t.test('a connection that is lost in the middle of a migration is no failed migration', async (t) => {
+  const once = `import { sql } from 'kysely'
+export const up = async (db) => {
+  await sql\`create table once ()\`.execute(db)
+  if (globalThis.migrationTried) return
+  globalThis.migrationTried = true
+  await sql\`select pg_sleep(60)\`.execute(db)
+}
+`
+  const app = await unstarted(t, {}, { folder: migrationsFolder(t, { '99990101000000_once.ts': once }) })
+  const started = app.lifecycle.start()
+  await until(
+    async () =>
+      (
+        await app.pg.query(
+          "select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(60)' and datname = current_database() and pid <> pg_backend_pid()",
+        )
+      ).rowCount,
+    (terminated) => terminated === 1,
+  )
+  await started
+  t.equal((await app.pg.query('select 1 from once')).rowCount, 0, 'rolled back, and applied on the second try')
+})

@@ -1,0 +1,111 @@
+import { rm } from 'node:fs/promises'
+import t, { type Test } from 'tap'
+import { startRedis } from '../../dev/redis.ts'
+import { build, connected } from '../support/app.ts'
+import { sharedDatabase } from '../support/helper.ts'
+import { Service } from '../support/process.ts'
+
+// Each test leaves it as it was.
+const redis = await startRedis()
+t.teardown(() => redis.close())
+
+t.test('boot does not wait for Redis, and a command fails at once without it', async (t) => {
+  t.teardown(() => redis.restore())
+  await redis.stop()
+  const app = await build(t, { REDIS_URL: redis.url })
+  await t.rejects(app.redis.get('key'))
+  t.match((await app.inject('/health')).json(), { status: 'degraded', services: { redis: { reason: 'refused' } } })
+})
+
+t.test('a hung Redis costs a command its timeout, no more', async (t) => {
+  t.teardown(() => redis.restore())
+  const app = await connected(await build(t, { REDIS_URL: redis.url, REDIS_COMMAND_TIMEOUT_MS: '100' }))
+  await app.redis.set('key', 'value')
+  redis.pause()
+  await t.rejects(app.redis.get('key'), { message: 'Command timed out' })
+  t.match((await app.inject('/health')).json(), { services: { redis: { status: 'error', reason: 'timeout' } } })
+})
+
+async function redisStopped(t: Test, env: NodeJS.ProcessEnv = {}) {
+  t.teardown(() => redis.restore())
+  const app = await connected(await build(t, { REDIS_URL: redis.url, ...env }))
+  t.equal((await app.inject('/health')).statusCode, 200)
+  const closed = new Promise((resolve) => app.redis.once('close', resolve))
+  await redis.stop()
+  await closed
+  return app
+}
+
+t.test('Redis stopped: degraded, and ready; healthy when it is back', async (t) => {
+  const app = await redisStopped(t)
+  const health = await app.inject('/health')
+  t.equal(health.statusCode, 503)
+  t.equal(health.headers['retry-after'], '1')
+  t.match(health.json(), {
+    status: 'degraded',
+    services: { database: { status: 'ok' }, redis: { status: 'error', latencyMs: null, reason: 'refused' } },
+  })
+  const ready = await app.inject('/health/ready')
+  t.equal(ready.statusCode, 200)
+  t.same(ready.json(), { status: 'ready', checks: { database: 'passed', migrations: 'passed', redis: 'failed' } })
+
+  const back = new Promise((resolve) => app.redis.once('ready', resolve))
+  await redis.start()
+  await back
+  t.equal((await app.inject('/health')).json().status, 'healthy')
+})
+
+t.test('READINESS_REQUIRES=database,redis: Redis stopped is not ready', async (t) => {
+  const app = await redisStopped(t, { READINESS_REQUIRES: 'database,redis' })
+  t.equal((await app.inject('/health/ready')).statusCode, 503)
+  t.equal((await app.inject('/health')).json().status, 'unhealthy')
+})
+
+t.test('a wrong password is degraded, and in no output', async (t) => {
+  const { href: REDIS_URL } = Object.assign(new URL(redis.url), { password: 'hunter2' })
+  const service = new Service(t, { DATABASE_URL: await sharedDatabase(), REDIS_URL, LOG_LEVEL: 'trace' })
+  const url = await service.url()
+  await service.logged('ready')
+  await service.logged('redis failed')
+  const health = await fetch(`${url}/health`)
+  t.match(await health.json(), { status: 'degraded', services: { redis: { reason: 'auth' } } })
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 0)
+  t.notMatch(service.output, /hunter2/)
+})
+
+t.test('a rotated password is used for the next connection', async (t) => {
+  const redis = await startRedis({ password: 'first' })
+  t.teardown(() => redis.close())
+  const directory = t.testdir({ url: redis.url })
+  const app = await connected(await build(t, { REDIS_URL_FILE: `${directory}/url`, REDIS_URL: '' }))
+  await app.redis.config('SET', 'requirepass', 'second')
+  await rm(`${directory}/url`)
+  const missed = new Promise((resolve) => app.redis.once('reconnecting', resolve))
+  const id = await app.redis.client('ID')
+  app.redis.call('CLIENT', 'KILL', 'ID', id, 'SKIPME', 'no').catch(() => {})
+  await missed
+  const back = new Promise((resolve) => app.redis.once('ready', resolve))
+  t.testdir({ url: redis.url.replace('first', 'second') })
+  await back
+  t.equal(await app.redis.ping(), 'PONG', 'also when the file was away for a moment')
+})
+
+t.test('a connection that ioredis has given up is opened again', async (t) => {
+  const app = await build(t)
+  const ended = new Promise((resolve) => app.redis.once('end', resolve))
+  app.redis.disconnect()
+  await ended
+  await connected(app)
+  t.equal(await app.redis.ping(), 'PONG')
+})
+
+t.test('a replica that refuses a write is left for a new connection', async (t) => {
+  const redis = await startRedis()
+  t.teardown(() => redis.close())
+  const app = await connected(await build(t, { REDIS_URL: redis.url }))
+  await app.redis.replicaof('127.0.0.1', 1)
+  const left = new Promise((resolve) => app.redis.once('reconnecting', resolve))
+  await t.rejects(app.redis.set('key', 'value'), { message: /^READONLY/ })
+  await left
+})

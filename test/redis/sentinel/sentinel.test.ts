@@ -1,0 +1,73 @@
+import t from 'tap'
+import type { Server } from '../../../dev/server.ts'
+import { build } from '../../support/app.ts'
+import { sharedDatabase, until } from '../../support/helper.ts'
+import { Service } from '../../support/process.ts'
+import { command } from '../../support/redis-command.ts'
+import { Prober, QUICK } from '../../support/tools.ts'
+import { type Group, group } from './group.ts'
+
+const faults: Record<string, { break(group: Group): unknown; shows: boolean }> = {
+  'is killed': { break: ({ master }) => master.stop('immediate'), shows: true },
+  freezes: { break: ({ master }) => master.pause(), shows: true },
+  'is relieved by command': {
+    break: ({ sentinels: [any] }) => command(any as Server, 'SENTINEL', 'FAILOVER', 'main'),
+    shows: false,
+  },
+}
+
+for (const [name, fault] of Object.entries(faults)) {
+  t.test(`the master ${name}: degraded until there is another, never unready, no restart`, async (t) => {
+    const all = await group(t)
+    const app = await build(t, { ...QUICK, ...all.variables })
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    const { port } = app.server.address() as { port: number }
+    const [live, ready, health] = ['/health/live', '/health/ready', '/health'].map(
+      (route) => new Prober(t, `http://127.0.0.1:${port}${route}`),
+    ) as [Prober, Prober, Prober]
+    await health.next(200)
+    await app.redis.set('key', 'value')
+    await app.redis.wait(1, 1_000)
+
+    const started = performance.now()
+    const broken = fault.break(all)
+    const over = until(
+      () =>
+        app.redis
+          .set('after', 'failover')
+          .then(() => app.redis.info('server'))
+          .catch(() => ''),
+      (info) => info.includes(`tcp_port:${all.replica.port}`),
+    ).then(() => t.comment(`writes again after ${Math.round(performance.now() - started)} ms`))
+    if (fault.shows)
+      t.match((await health.next(503)).body, { status: 'degraded', services: { database: { status: 'ok' } } })
+    await Promise.all([broken, over])
+    // A sentinel that announces the new master later than the others makes ioredis connect once more.
+    const kept = await until(
+      () => app.redis.get('key').catch(() => undefined),
+      (value) => value !== undefined,
+    )
+    t.equal(kept, 'value')
+    await health.next(200)
+    t.equal(ready.count(503) + ready.count(0) + health.count(0), 0, 'ready throughout')
+    for (const prober of [health, ready]) prober.inTime(t, live)
+    t.notMatch(JSON.stringify(app.logs), /hunter/)
+  })
+}
+
+t.test('boot waits for no sentinel, and what is given up is tried again', async (t) => {
+  const all = await group(t)
+  const [one, two, three] = all.sentinels as [Server, Server, Server]
+  one.pause()
+  await Promise.all([two.stop(), three.stop()])
+  const service = new Service(t, { ...QUICK, ...all.variables, DATABASE_URL: await sharedDatabase() })
+  const url = await service.url()
+  const health = new Prober(t, `${url}/health`)
+  t.match((await health.next(503)).body, { services: { redis: { status: 'error' } } })
+  await two.start()
+  await health.next(200)
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 0)
+  t.notMatch(service.output, /hunter/)
+  t.notMatch(service.output, /^[^{]/m, 'ioredis prints nothing of its own')
+})

@@ -1,0 +1,42 @@
+import type { Redis } from 'ioredis'
+import t, { type Test } from 'tap'
+import { redisClient } from '../../../src/redis/client.ts'
+import { configure } from '../../support/app.ts'
+import { DATABASE_URL, eachIsOneProblem } from '../../support/settings.ts'
+
+async function client(t: Test, variables: NodeJS.ProcessEnv) {
+  return redisClient(await configure(t, { DATABASE_URL, ...variables }), () => {}).redis as Redis
+}
+
+eachIsOneProblem(t, [
+  [{ DATABASE_URL, REDIS_SENTINELS: 'one,two' }, 'REDIS_SENTINELS and REDIS_SENTINEL_NAME go together'],
+  [{ DATABASE_URL, REDIS_SENTINEL_NAME: 'main' }, 'REDIS_SENTINELS and REDIS_SENTINEL_NAME go together'],
+  [
+    { DATABASE_URL, REDIS_SENTINELS: 'one:26379,', REDIS_SENTINEL_NAME: 'main' },
+    'REDIS_SENTINELS is not a list of host:port',
+  ],
+])
+
+t.test('Sentinel takes user, password, database and TLS from REDIS_URL, and has a password of its own', async (t) => {
+  const variables = { REDIS_SENTINELS: 'one,[::1]:5000', REDIS_SENTINEL_NAME: 'main' }
+  const plain = await client(t, { ...variables, REDIS_URL: 'redis://by-sentinel' })
+  t.match(plain.options, {
+    sentinels: [
+      { host: 'one', port: 26_379 },
+      { host: '::1', port: 5_000 },
+    ],
+    name: 'main',
+    sentinelPassword: undefined,
+    sentinelTLS: undefined,
+  })
+  const full = { REDIS_URL: 'rediss://me:a%2Fb@by-sentinel/3', REDIS_SENTINEL_PASSWORD: 'c' }
+  t.match((await client(t, { ...variables, ...full })).options, {
+    username: 'me',
+    password: 'a/b',
+    db: 3,
+    tls: true,
+    sentinelPassword: 'c',
+    enableTLSForSentinelMode: true,
+    sentinelTLS: {},
+  })
+})

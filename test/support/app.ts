@@ -1,0 +1,77 @@
+import fastify, { type FastifyPluginAsync } from 'fastify'
+import type { Test } from 'tap'
+import service, { features } from '../../src/app.ts'
+import env, { settingsOf } from '../../src/core/config/env.ts'
+import type { Config } from '../../src/core/config/settings.ts'
+import { createFastify } from '../../src/core/requests.ts'
+import { OWN } from '../env.ts'
+import { CHECKS, database, ENV, type LogLine, sharedDatabase, until } from './helper.ts'
+
+/** Every setting of the service, by name. */
+export const SETTINGS = settingsOf(features).properties
+
+/** What the env plugin makes of these variables. */
+export async function configure(t: Test, variables: NodeJS.ProcessEnv): Promise<Config> {
+  const app = fastify()
+  t.teardown(() => app.close())
+  await app.register(env, { features, env: { ...OWN, ...variables } })
+  return app.config
+}
+
+export type App = ReturnType<typeof createFastify> & { logs: LogLine[] }
+
+interface Options {
+  /** A plugin of the test's own, registered behind the others as a service's would be. */
+  routes?: FastifyPluginAsync | undefined
+  /** Migrations of the test's own, for a database of its own. */
+  folder?: string
+  /** With the service's own health checks, whose backends the skeleton's tests do not know. */
+  whole?: boolean
+}
+
+/** The service in this process, without the port, started. Closed at the end of the test. */
+export async function build(
+  t: Test,
+  variables: NodeJS.ProcessEnv = {},
+  routes?: FastifyPluginAsync,
+  options: Options = {},
+): Promise<App> {
+  const app = await unstarted(t, variables, { routes, ...options })
+  await app.lifecycle.start()
+  // Boot does not wait for Redis. One of the test's own may be down.
+  if (!('REDIS_URL' in variables)) await connected(app)
+  return app
+}
+
+/** Waits until the service has found its Redis. */
+export async function connected(app: App): Promise<App> {
+  await until(
+    async () => app.redis.status,
+    (status) => status === 'ready',
+  )
+  return app
+}
+
+/** The same before its start tasks. */
+export async function unstarted(
+  t: Test,
+  variables: NodeJS.ProcessEnv = {},
+  { routes, folder, whole = false }: Options = {},
+): Promise<App> {
+  const logs: LogLine[] = []
+  const app = createFastify({ stream: { write: (line) => logs.push(JSON.parse(line)) } })
+  t.teardown(() => app.close())
+  await app.register(service, {
+    ...(folder && { folder }),
+    env: {
+      ...ENV,
+      LOG_LEVEL: 'debug',
+      DATABASE_URL: variables['DATABASE_URL'] ?? (await (folder ? database(t) : sharedDatabase())),
+      ...variables,
+    },
+  })
+  if (!whole) for (const name of app.health.checks.keys()) if (!CHECKS.includes(name)) app.health.checks.delete(name)
+  if (routes) await app.register(routes)
+  await app.ready()
+  return Object.assign(app, { logs })
+}

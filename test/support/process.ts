@@ -1,0 +1,96 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import path from 'node:path'
+import type { Test } from 'tap'
+import { CHECKS, ENV, type LogLine, ROOT, required, unmeasured, within } from './helper.ts'
+
+interface ServiceOptions {
+  source?: string
+  wrapper?: string[]
+  whole?: boolean
+}
+
+/** The service as a process. Killed at the end of the test if it still runs. */
+export class Service {
+  readonly child: ChildProcess
+  readonly logs: LogLine[] = []
+  output = ''
+  readonly #exited: Promise<number | null>
+  #waiting: (() => void)[] = []
+
+  /**
+   * The build, as it ships: it starts in a third of the time. `source`: the folder of the project, whose source runs and
+   * counts for coverage, or of a copy. `wrapper`: a command that runs the service in surroundings of its own.
+   * `whole`: with the service's own health checks, whose backends the skeleton's tests do not know. TEST_SERVICE: another
+   * program in place of either.
+   */
+  constructor(t: Test, { NODE_OPTIONS = '', ...env }: NodeJS.ProcessEnv, options: ServiceOptions = {}) {
+    const { source, wrapper = [], whole = false } = options
+    const nodeOptions = whole ? NODE_OPTIONS : `${SKELETON_CHECKS} ${NODE_OPTIONS}`
+    const build = path.join(required('TEST_BUILD'), 'src/server.js')
+    const main = process.env['TEST_SERVICE'] ?? (source ? 'src/server.ts' : build)
+    const measured = source === ROOT && main === 'src/server.ts'
+    const hooks = measured ? [] : unmeasured(nodeOptions)
+    const [program, ...args] = [...wrapper, ...hooks, process.execPath, main]
+    this.child = spawn(program as string, args, {
+      cwd: source ?? ROOT,
+      env: { PATH: process.env['PATH'], ...ENV, ...env, NODE_OPTIONS: nodeOptions },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    this.#exited = once(this.child, 'close').then(([code]) => code)
+    let rest = ''
+    this.child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
+      this.output += chunk
+      const lines = (rest + chunk).split('\n')
+      rest = lines.pop() as string
+      this.logs.push(...lines.map((line) => JSON.parse(line)))
+      for (const wake of this.#waiting.splice(0)) wake()
+    })
+    this.child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+      this.output += chunk
+    })
+    t.teardown(() => this.child.kill('SIGKILL'))
+  }
+
+  /** Its exit code, null if a signal ended it; waits for it. */
+  get exited(): Promise<number | null> {
+    return within(this.#exited, () => this.output)
+  }
+
+  /** The first log line with this message; waits for it. Rejects when the process ends without. */
+  async logged(msg: string): Promise<LogLine> {
+    for (;;) {
+      const line = this.logs.find((entry) => entry.msg.startsWith(msg))
+      if (line) return line
+      const next = new Promise<void>((resolve) => this.#waiting.push(resolve))
+      const ended = this.#exited.then((code) => {
+        throw new Error(`exited with ${code} before it logged "${msg}":\n${this.output}`)
+      })
+      await within(Promise.race([next, ended]), () => this.output)
+    }
+  }
+
+  /** What it said when it gave up. */
+  get fatal(): LogLine | undefined {
+    return this.logs.find(({ level }) => level === 60)
+  }
+
+  /** Its address, once it listens. */
+  async url(): Promise<string> {
+    const { msg } = await this.logged('Server listening at ')
+    return msg.slice('Server listening at '.length)
+  }
+}
+
+/** `NODE_OPTIONS` for a `Service` that runs this module before its own. */
+export function preload(source: string): string {
+  return `--import=data:text/javascript,${encodeURIComponent(source)}`
+}
+
+/** Leaves out the health checks of the service's own. Fastify tells of each instance that it makes. */
+const SKELETON_CHECKS = preload(`
+  import { subscribe } from 'node:diagnostics_channel'
+  subscribe('fastify.initialization', ({ fastify }) => fastify.addHook('onReady', async () => {
+    const { checks } = fastify.health
+    for (const name of checks.keys()) if (!${JSON.stringify(CHECKS)}.includes(name)) checks.delete(name)
+  }))`)

@@ -1,0 +1,143 @@
+import { EventEmitter, once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Test } from 'tap'
+import { until } from './helper.ts'
+
+/** No probe may take longer: the kubelet's default timeout. */
+export const PROBE_LIMIT_MS = 1_000
+
+/** Short deadlines, so that the tests are quick; what is left of a second allows for a slow machine. */
+export const QUICK = { HEALTH_TIMEOUT_MS: '300', HEALTH_CACHE_MS: '1000', REDIS_COMMAND_TIMEOUT_MS: '200' }
+
+export interface Answer {
+  status: number
+  ms: number
+  body: Record<string, unknown>
+}
+
+/** Asks one route, as a prober does: on a new connection, one request every 100 ms, until the test ends. */
+export class Prober {
+  readonly answers: Answer[] = []
+  #stopped = false
+
+  constructor(t: Test, url: string) {
+    t.teardown(() => {
+      this.#stopped = true
+    })
+    void this.#run(url)
+  }
+
+  async #run(url: string): Promise<void> {
+    while (!this.#stopped) {
+      this.answers.push(await ask(url))
+      await sleep(100)
+    }
+  }
+
+  /** The next answer, from now on, that has this status, and for which this holds. */
+  async next(status: number, holds = (_: Answer) => true): Promise<Answer> {
+    const from = this.answers.length
+    const matches = (one: Answer) => one.status === status && holds(one)
+    const answers = await until(
+      () => this.answers.slice(from),
+      (some) => some.some(matches),
+    )
+    return answers.find(matches) as Answer
+  }
+
+  /** Milliseconds of the slowest answer. */
+  get slowest(): number {
+    return Math.max(...this.answers.map(({ ms }) => ms))
+  }
+
+  /** Liveness asks nobody: the time of its slowest answer in the same run is what the machine takes. */
+  inTime(t: Test, live: Prober): void {
+    const [ms, liveMs] = [this.slowest, live.slowest].map(Math.round) as [number, number]
+    t.ok(ms < PROBE_LIMIT_MS + liveMs, `in under a second: ${ms} ms, of which liveness takes ${liveMs}`)
+  }
+
+  count(status: number): number {
+    return this.answers.filter((answer) => answer.status === status).length
+  }
+}
+
+/** One request on a connection of its own. Status 0: no answer. */
+export async function ask(url: string): Promise<Answer> {
+  const started = performance.now()
+  try {
+    const response = await fetch(url, { headers: { connection: 'close' } })
+    const body = (await response.json()) as Record<string, unknown>
+    return { status: response.status, ms: performance.now() - started, body }
+  } catch {
+    return { status: 0, ms: performance.now() - started, body: {} }
+  }
+}
+
+/** A TCP proxy in front of a server, which can swallow every byte in both directions, as a broken network does. */
+export class TcpProxy {
+  #sockets = new Set<Socket>()
+  #swallows = false
+  readonly #swallowed = new EventEmitter()
+  readonly url: string
+
+  private constructor(url: string) {
+    this.url = url
+  }
+
+  static async start(t: Test, target: string): Promise<TcpProxy> {
+    const { hostname, port } = new URL(target)
+    const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const url = new URL(target)
+    url.port = String((server.address() as AddressInfo).port)
+    const proxy = new TcpProxy(url.href)
+    server.on('connection', (client) => proxy.#join(client, connect(Number(port), hostname)))
+    t.teardown(() => {
+      server.close()
+      for (const socket of proxy.#sockets) socket.destroy()
+    })
+    return proxy
+  }
+
+  /** From now on nothing arrives, and nobody is told. */
+  swallow(): void {
+    this.#swallows = true
+  }
+
+  /** Waits until something was swallowed, then heals, and cuts every connection of before. */
+  async cut(): Promise<void> {
+    await once(this.#swallowed, 'data')
+    this.heal()
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  /** New connections work again; those of before stay dead. */
+  heal(): void {
+    this.#swallows = false
+  }
+
+  #join(client: Socket, server: Socket): void {
+    let dead = false
+    for (const [from, to] of [
+      [client, server],
+      [server, client],
+    ] as const) {
+      this.#sockets.add(from)
+      from.on('error', () => {})
+      from.on('close', () => this.#sockets.delete(from))
+      from.on('data', (chunk) => {
+        dead ||= this.#swallows
+        if (dead) this.#swallowed.emit('data')
+        else to.write(chunk)
+      })
+      from.on('end', () => {
+        dead ||= this.#swallows
+        if (!dead) to.end()
+      })
+    }
+  }
+}
+
+/** A service with routes that keep the backends busy: those of routes.ts, which registers itself. */
+export const ROUTES = { NODE_OPTIONS: `--import=${new URL('routes.ts', import.meta.url)}` }

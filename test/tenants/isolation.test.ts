@@ -1,0 +1,49 @@
+import pg from 'pg'
+import t from 'tap'
+import { database, query } from '../support/helper.ts'
+
+/** Tables with a tenant's rows that who sets no tenant could read: no policy, not enabled, or not for the owner. */
+const OPEN_TABLES = `
+  select c.oid::regclass::text as name
+    from pg_class c
+    join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped
+   where c.relkind in ('r', 'p') and c.relnamespace = 'public'::regnamespace
+     and not (c.relrowsecurity and c.relforcerowsecurity
+              and exists (select from pg_policy p where p.polrelid = c.oid and p.polname = 'tenant_isolation'))
+   order by 1`
+
+t.test('every table with a tenant_id isolates its tenants', async (t) => {
+  t.same(await query(await database(t), OPEN_TABLES), [])
+})
+
+t.test('one that does not is found', async (t) => {
+  const url = await database(t)
+  await query(url, "create table good (tenant_id uuid); call isolate_tenants('good')")
+  await query(url, 'create table bare (tenant_id uuid)')
+  await query(
+    url,
+    "create table off (tenant_id uuid); call isolate_tenants('off'); alter table off disable row level security",
+  )
+  await query(
+    url,
+    "create table own (tenant_id uuid); call isolate_tenants('own'); alter table own no force row level security",
+  )
+  t.same(await query(url, OPEN_TABLES), [{ name: 'bare' }, { name: 'off' }, { name: 'own' }])
+})
+
+t.test('an isolated table shows no row to who sets no tenant, also to its owner', async (t) => {
+  const url = await database(t)
+  await query(url, 'create table isolated_rows (tenant_id uuid not null references tenants)')
+  await query(url, "insert into tenants (slug, name) values ('a', 'A'), ('b', 'B')")
+  await query(url, 'insert into isolated_rows select id from tenants')
+  await query(url, "call isolate_tenants('isolated_rows')")
+  t.same(await query(url, 'select * from isolated_rows'), [])
+  const client = new pg.Client(url)
+  await client.connect()
+  t.teardown(() => client.end())
+  await client.query("begin; select set_config('app.tenant_id', (select id from tenants where slug = 'a')::text, true)")
+  t.equal((await client.query('select * from isolated_rows')).rowCount, 1)
+  await t.rejects(client.query('insert into isolated_rows select id from tenants'), { code: '42501' })
+  await client.query('rollback')
+  t.equal((await client.query('select * from isolated_rows')).rowCount, 0, "after its first use the setting reads ''")
+})
