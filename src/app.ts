@@ -3,11 +3,11 @@ import env from './core/config/env.ts'
 import { compose } from './core/feature.ts'
 import core from './core/index.ts'
 
-/** A feature is its folder and its line here, in the order of boot. Delete both, and the service is without it. */
 export const features = [
   ...core,
   ...(await compose(
-    import('./database/index.ts'), // one pool, and Kysely over it
+    // A feature is its folder and its line here, in the order of boot. Delete both, and the service is without it.
+    import('./database/index.ts'),
     import('./redis/index.ts'),
     import('./cache/index.ts'),
     import('./migrations/index.ts'),

@@ -5,15 +5,15 @@ import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
 import { shareLookups } from './core/lookup.ts'
 
-/** Time for a load balancer to see that the service is not ready, in production. */
+/** In production a load balancer has this long to see that the service is not ready. */
 const PRODUCTION_DELAY_MS = 5_000
 /** An idle connection has this long to bring one more request, once the port is closed. */
 const LAST_REQUEST_MS = 1_000
 
 let app: FastifyInstance | undefined
 
-// Before all other imports, which take most of the boot: as the first process of a container, a signal without a
-// handler is lost.
+// Listen for signals before the other imports, which take most of the boot: process 1 of a container loses a signal that
+// nobody handles.
 closeWithGrace({ delay: false, logger: { error: (...args) => app?.log.error(args[0]) } }, async ({ signal, err }) => {
   if (!app) {
     if (err) console.error(err) // there is no logger yet
@@ -37,7 +37,7 @@ try {
   await app.lifecycle.start()
   app.log.info('ready')
 } catch (err) {
-  // A signal that comes while the service starts ends its tasks.
+  // A signal during the start ends the start tasks, which is no failure.
   if (app.lifecycle?.phase !== 'draining') fail(app, err, 'cannot start')
 }
 

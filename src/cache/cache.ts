@@ -8,7 +8,7 @@ declare module 'fastify' {
   }
 }
 
-/** How often each cached function was asked for a value that Redis had, and for one that it had not. */
+/** By cached function: calls whose value Redis had, and calls whose value it lacked. */
 export type Lookups = Map<string, { hit: number; miss: number }>
 
 /**

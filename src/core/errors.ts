@@ -5,7 +5,7 @@ import { reasonOf, redact } from './reasons.ts'
 // An import of node:http loads undici too, for the WebSocket that it exports: a tenth of the boot, and 10 MB.
 const { STATUS_CODES } = process.getBuiltinModule('node:http')
 
-/** An error of the server as a client may see it: its status, never a detail. Those of the client keep Fastify's shape. */
+/** Answers errors: one of the server with its status and no detail, one of the client in Fastify's shape. */
 export default fp(
   async function errors(fastify) {
     fastify.setErrorHandler<FastifyError>((err, request, reply) => {

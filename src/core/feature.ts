@@ -3,7 +3,7 @@ import type { TProperties } from 'typebox'
 import type { Config } from './config/settings.ts'
 import { type ErrorReasons, learnReasons } from './reasons.ts'
 
-/** What a scrape reads: a counter if its name ends in `_total`, else a gauge. All its values have the same labels. */
+/** A metric as a scrape reads it: a counter if its name ends in `_total`, else a gauge. All its values have the same labels. */
 export type Reading = [name: string, help: string, values: [labels: Record<string, string>, value: number][]]
 
 export interface FeatureOptions {
@@ -12,16 +12,16 @@ export interface FeatureOptions {
   folder?: string
 }
 
-/** A part of the service that lives in a folder of its own. What it does not have, it leaves out. */
+/** A part of the service that lives in a folder of its own. It leaves out the fields that it does not need. */
 export interface Feature {
   name: string
   /** Its settings, with descriptions. The folder adds their types to `Config` by declaration merging. */
   settings?: TProperties
   /** The settings that may come from a file, named by `…_FILE`. */
   secrets?: readonly string[]
-  /** What is wrong with the variables that no single one can tell. Each names variables, never a value. */
+  /** Problems that no single variable shows, such as two that exclude each other. Each names variables, never a value. */
   problems?(env: NodeJS.ProcessEnv): string[]
-  /** The same of settings that are valid each alone. */
+  /** The same, of settings that are each valid alone. */
   contradictions?(config: Config): string[]
   /** The errors of its backend. */
   reasons?: ErrorReasons

@@ -4,7 +4,7 @@ import health, { settings as healthSettings } from './health/health.ts'
 import routes from './health/routes.ts'
 import lifecycle, { settings as lifecycleSettings } from './lifecycle.ts'
 
-/** What every service has, whatever its backends are; in the order of boot. */
+/** The features of every service, whatever its backends are, in the order of boot. */
 export default [
   { name: 'lifecycle', settings: lifecycleSettings, plugin: lifecycle },
   { name: 'errors', plugin: errors },

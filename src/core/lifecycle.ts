@@ -25,13 +25,13 @@ declare module 'fastify' {
   }
 }
 
-/** `waitFor` names, for readiness, what the task waits for; until it is called, that is the task itself. */
+/** `waitFor` tells readiness what the task waits for; until it is called, readiness names the task itself. */
 export type StartTask = (context: { signal: AbortSignal; waitFor: (what: string) => void }) => Promise<void>
 
-/** The three states of the process, starting → serving → draining, and what must be done before it serves. */
+/** The three states of the process, starting → serving → draining, and the tasks that come before it serves. */
 class Lifecycle {
   phase: 'starting' | 'serving' | 'draining' = 'starting'
-  /** Whether it ever served: told to leave before that, it must not begin to answer. */
+  /** Whether it ever served. A service that is told to leave before that must not begin to answer. */
   started = false
   waitingFor: string | undefined
   /** The start tasks that readiness shows, and whether each is done. */
@@ -40,8 +40,8 @@ class Lifecycle {
   readonly #abort = new AbortController()
 
   /**
-   * Registers a task to run, after those before it, once the port is open. A task that throws fails the boot.
-   * One that is not `shown` is no check of readiness.
+   * Registers a task that runs once the port is open, after those registered before it. A task that throws fails the boot. One
+   * that is not `shown` is no check of readiness.
    */
   add(name: string, run: StartTask, { shown = true } = {}): void {
     this.#runs.set(name, run)

@@ -23,7 +23,7 @@ function serializeRequest({ method, routeOptions }: FastifyRequest): object {
 
 /** A URL, to its end. */
 const URLS = /:\/\/[^\s"\\]*(?:\\.[^\s"\\]*){0,16384}/g
-/** What the scheme of a token, or the name of a parameter, announces. */
+/** A token behind its scheme, or a password behind the name of its parameter. */
 const TOKENS = /\b((?:Bearer|Basic) )[\w.~+/=-]+|(password=)(?:'[^']*'|[^\s"&\\]*)/gi
 /** A string, or an array of them, under a name that ends so; or behind it, as in a raw list of headers. */
 const PROPERTIES =

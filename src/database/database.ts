@@ -15,7 +15,7 @@ declare module 'fastify' {
   }
 }
 
-/** How often it is looked whether the server that took writes still does, where there are several. */
+/** Of several servers, the one that takes writes is asked this often whether it still does. */
 const WATCH_MS = 1_000
 
 /** `app.pg`, one pool, and `app.db`, Kysely over it. @fastify/postgres owns the pool and ends it. */
@@ -42,7 +42,7 @@ export default fp(
     const deadline = () => AbortSignal.timeout(config.HEALTH_TIMEOUT_MS)
     fastify.addHook('onClose', async () => probe.close())
     if (options.Client) {
-      // What hangs on a server that is no longer primary must not wait for a prober: finding another one cuts it off.
+      // Finding another primary cuts off the queries that hang on the old one. They must not wait for a prober.
       const watch = setInterval(() => probe.check(deadline()).catch(() => {}), WATCH_MS)
       fastify.addHook('onClose', async () => clearInterval(watch))
     }

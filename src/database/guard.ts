@@ -3,8 +3,9 @@ import type pg from 'pg'
 import { redact } from '../core/reasons.ts'
 
 /**
- * Without listeners one terminated backend kills the process: an idle one through the pool's `error` event,
- * one inside a transaction through its client's. `onLost` is told of both.
+ * Listens to the pool and its clients. Without listeners one terminated backend ends the process: an idle one through the
+ * pool's `error` event, which @fastify/postgres leaves alone, one inside a transaction through its client's. `onLost` is told of
+ * both.
  */
 export function guard(pool: pg.Pool, log: FastifyBaseLogger, onLost: () => void): void {
   pool.on('error', () => {})
@@ -20,14 +21,15 @@ export function guard(pool: pg.Pool, log: FastifyBaseLogger, onLost: () => void)
 }
 
 /**
- * After `query_timeout` pg answers the caller and leaves the query running; Kysely gives the client back to the pool,
- * and whoever takes it next waits too. An ended client is dropped by the pool.
+ * Ends a client whose query timed out, so that the pool drops it. pg answers the caller after `query_timeout` and leaves the
+ * query running (node-postgres issue 3399); Kysely then gives the client back to the pool, and the next caller waits too. This
+ * can go when pg ends the client itself.
  */
 function endOnTimeout(client: pg.ClientBase): void {
   const query = client.query.bind(client) as (...args: unknown[]) => unknown
   const guarded = (...args: unknown[]) => {
     const answer = query(...args)
-    // A caller with a callback, such as the pool's own query(), sees to it itself.
+    // The pool's own query() passes a callback, and drops the client itself.
     Promise.resolve(answer).catch(({ message }: Error) => {
       if (message === 'Query read timeout') (client as pg.Client).end()
     })

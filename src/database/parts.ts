@@ -1,7 +1,7 @@
 import { compose } from '../core/feature.ts'
 import type { Servers } from './options.ts'
 
-/** A part is its folder and its line here. Delete both, and the service is without it. */
 export const parts = await compose<Servers>(
+  // A part is its folder and its line here. Delete both, and the service is without it.
   import('./hosts/index.ts'), // several hosts, of which one takes writes
 )

@@ -23,7 +23,7 @@ export class Probe {
     this.#onLost = onLost
   }
 
-  /** Resolves when the database answers and takes writes; rejects when the signal aborts. Who asks meanwhile shares it. */
+  /** Resolves when the database answers and takes writes; rejects when the signal aborts. Concurrent callers share it. */
   check(signal: AbortSignal): Promise<void> {
     this.#flight ??= this.#check(signal).finally(() => {
       this.#flight = undefined
@@ -36,7 +36,7 @@ export class Probe {
     try {
       await this.#ask(open ?? this.#connect(), signal)
     } catch (err) {
-      signal.throwIfAborted() // what a dropped connection says of itself is no news
+      signal.throwIfAborted() // the error of a connection that this dropped says nothing new
       // A lost connection is not a lost database, and a new one may lead to another server.
       if (!open) throw err
       await this.#ask(this.#connect(), signal)

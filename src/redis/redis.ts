@@ -1,7 +1,8 @@
 import fastifyRedis from '@fastify/redis'
 import fp from 'fastify-plugin'
 import { failureLog } from '../core/retry.ts'
-import { redisClient } from './client.ts'
+import { singleClient } from './client.ts'
+import { parts } from './parts.ts'
 
 const GIVEN_UP_DELAY_MS = 100
 
@@ -10,7 +11,9 @@ export default fp(
   async function redis(fastify) {
     const { config, health, log } = fastify
     const failures = failureLog(log, 'redis failed')
-    const { redis: client, ping } = redisClient(config, () => health.invalidate())
+    const onLost = () => health.invalidate()
+    const { redis: client, ping } =
+      parts.map((part) => part.client(config, onLost)).find(Boolean) ?? singleClient(config)
     let lastError: unknown
     let closing = false
 
@@ -27,7 +30,7 @@ export default fp(
       failures.over()
       health.invalidate()
     })
-    client.on('close', () => health.invalidate())
+    client.on('close', onLost)
     // ioredis gives up for good when it is told of a failover in the moment in which it asks for the master.
     client.on('end', () => setTimeout(connect, GIVEN_UP_DELAY_MS).unref())
     fastify.addHook('onClose', async () => {

@@ -64,7 +64,7 @@ async function once<DB, T>(
     const lost = await endedByLoss(trx)
     if (committing && NEVER_SENT.test((err as Error).message)) return { err, again: true }
     if (committing && lost) return { err: new UnknownOutcomeError(err), again: false }
-    // The caller's own error can look like a lost connection: one to something else.
+    // The caller's own error can look like a lost connection, one to another service.
     return { err, again: asksAgain(err) || (lost && saysLost(err)) }
   }
 }
@@ -79,7 +79,7 @@ async function endedByLoss<DB>(trx: ControlledTransaction<DB>): Promise<boolean>
   }
 }
 
-/** What pg says of a statement on a connection that it knows to be lost. */
+/** pg's message for a statement on a connection that it knows to be lost. */
 const NEVER_SENT = /is not queryable$/
 
 function saysLost(err: unknown): boolean {

@@ -14,7 +14,7 @@ export const duration = (fallback: number | undefined, description: string, mini
 export const choice = <T extends string>(fallback: T, values: T[], description: string) =>
   Type.Enum(values, { type: 'string', default: fallback, description })
 
-/** What the process itself needs. */
+/** The settings of the process itself. */
 export const base = {
   NODE_ENV: choice(
     'development',
@@ -34,7 +34,7 @@ export type Settings<T extends TProperties> = Static<TObject<T>>
 /** Every setting of the service: each feature adds its own by declaration merging. */
 export interface Config extends Settings<typeof base> {}
 
-/** Those problems, of all that there can be, whose condition holds. Each names variables, never a value. */
+/** The problems whose condition holds. Each names variables, never a value. */
 export function problemsThatHold(problems: Record<string, unknown>): string[] {
   return Object.keys(problems).filter((problem) => problems[problem])
 }

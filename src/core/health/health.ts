@@ -49,7 +49,7 @@ export interface CheckResult {
 
 export type Results = Map<string, CheckResult>
 
-/** A failure is asked about again sooner than a success: a backend that is back must show in the next probe. */
+/** A failure is remembered for a shorter time than a success, so that the next probe shows a backend that is back. */
 const FAILURE_CACHE_MS = 250
 
 class Health {
@@ -139,7 +139,7 @@ class Health {
 export default fp(
   async function health(fastify) {
     fastify.decorate('health', new Health(fastify))
-    // By then every plugin has added its checks, also those of the service's own.
+    // By then every plugin has added its checks, also the service's own.
     fastify.addHook('onReady', async () => fastify.health.verify())
   },
   { name: 'health', fastify: '5.x', dependencies: ['env'] },

@@ -3,14 +3,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { Probe } from '../probe.ts'
 
-/** How long the server that last took writes is asked alone: one that says nothing must not be waited for. */
+/** The server that last took writes is asked alone this long; then the others are asked too, since it may be silent. */
 const HEAD_START_MS = 200
 
 type Host = Pick<pg.ClientConfig, 'host' | 'port'>
 type Connected = ((err: Error) => void) | ((err: null, client: pg.Client) => void)
 
 /**
- * A `pg.Client` for several servers, of which one takes writes: it connects to that one, whichever it is by now.
+ * A `pg.Client` for several servers, of which one takes writes: it connects to that one, whichever it is by now. It can go
+ * when pg knows several hosts (node-postgres PR 3643) and cuts off the clients of a server that lost the role.
  * Clients whose server is no longer the one are cut off, idle or not, as soon as another one connects.
  * Asking takes `timeoutMs` at the most. When no server takes writes, connecting rejects with the error of the server
  * that last did, or was named first.
@@ -64,7 +65,7 @@ export function primaryClient(options: pg.ClientConfig, hosts: Host[], timeoutMs
     }
 
     async #open(): Promise<pg.Client> {
-      // Who gives up destroys the stream: pg-pool after its timeout, the health check after its own.
+      // pg-pool and the health check destroy the stream when they give up, each after its own timeout.
       const abandoned = once(this.connection.stream, 'close').then(() => {
         throw new Error('Connection terminated')
       })

@@ -1,7 +1,7 @@
 import { Cluster, type Redis } from 'ioredis'
 import { type Config, problemsThatHold, type Settings, text } from '../../core/config/settings.ts'
+import { connectionOptions, password, reconnectDelay, renew, type Topology } from '../client.ts'
 import { areHosts, hosts } from '../hosts.ts'
-import { connectionOptions, password, reconnectDelay, renew, type Topology } from '../options.ts'
 
 /** A node that left is in the map of the slots until its replica has taken over: it is asked for this often. */
 const SLOTS_REFRESH_MS = 200

@@ -1,8 +1,8 @@
 import { Redis, type SentinelConnectionOptions, SentinelConnector } from 'ioredis'
 import { secret } from '../../core/config/secrets.ts'
 import { type Config, problemsThatHold, type Settings, text } from '../../core/config/settings.ts'
+import { clientOptions, password, reconnectDelay, renew, type Topology } from '../client.ts'
 import { areHosts, hosts } from '../hosts.ts'
-import { clientOptions, password, reconnectDelay, renew, type Topology } from '../options.ts'
 
 const settings = {
   REDIS_SENTINELS: text(

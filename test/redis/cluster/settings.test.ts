@@ -1,11 +1,11 @@
 import type { Cluster } from 'ioredis'
 import t, { type Test } from 'tap'
-import { redisClient } from '../../../src/redis/client.ts'
+import cluster from '../../../src/redis/cluster/index.ts'
 import { configure } from '../../support/app.ts'
 import { DATABASE_URL, eachIsOneProblem } from '../../support/settings.ts'
 
 async function client(t: Test, variables: NodeJS.ProcessEnv) {
-  return redisClient(await configure(t, { DATABASE_URL, ...variables }), () => {}).redis as Cluster
+  return cluster.client(await configure(t, { DATABASE_URL, ...variables }), () => {})?.redis as Cluster
 }
 
 eachIsOneProblem(t, [
