@@ -13,7 +13,7 @@ import { costs } from './costs.ts'
 import { Load } from './load.ts'
 import dependencies from './package.json' with { type: 'json' }
 import { profile } from './profile.ts'
-import { reads } from './reads.ts'
+import { reads } from './reads/measure.ts'
 import { replicas } from './replicas.ts'
 import { targetsMarkdown } from './report.ts'
 import { Servers } from './servers.ts'

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { type Bench, CONNECTIONS, type Measured } from './bench.ts'
 import { makeNotes } from './fixtures.ts'
+import { reads } from './reads/read.ts'
 import { Table } from './report.ts'
 import { BARE, FOOTING, NAIVE, ROUTES, Run, type Subject } from './subjects.ts'
 
@@ -33,8 +34,9 @@ export async function profile({ servers, load, quick }: Bench): Promise<Measured
     ['this service', FOOTING, FOOTING.ready],
     ['bare', BARE, BARE.ready],
     ['naive', NAIVE, NAIVE.ready],
-    ['read by Kysely', ROUTES, '/kysely'],
-    ['read from the cache', ROUTES, '/cache'],
+    ...reads
+      .filter(({ atLeast }) => atLeast)
+      .map(({ name, route }): [string, Subject, string] => [`read by ${name}`, ROUTES, route]),
   ]
   for (const [name, subject, route] of profiles) {
     const folder = mkdtempSync(path.join(tmpdir(), 'footing-profile-'))

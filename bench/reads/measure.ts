@@ -1,14 +1,8 @@
-import { type Bench, CONNECTIONS, type Measured } from './bench.ts'
-import { makeNotes } from './fixtures.ts'
-import { atLeast, interleave, ratio, Table } from './report.ts'
-import { ROUTES, Run } from './subjects.ts'
-
-const ROWS = {
-  '/pg': 'plain pg',
-  '/kysely': "Kysely over the service's pool",
-  '/tenant': '`withTenant`',
-  '/cache': '`app.cache`, hit',
-}
+import { type Bench, CONNECTIONS, type Measured } from '../bench.ts'
+import { makeNotes } from '../fixtures.ts'
+import { atLeast, interleave, ratio, Table } from '../report.ts'
+import { ROUTES, Run } from '../subjects.ts'
+import { reads as ways } from './read.ts'
 
 /** One row by its primary key, through a route, in one process. */
 export async function reads({ servers, load, quick }: Bench): Promise<Measured> {
@@ -21,12 +15,12 @@ export async function reads({ servers, load, quick }: Bench): Promise<Measured> 
       { key: 'processor', head: 'processor µs a request', digits: 1 },
     ],
     `${CONNECTIONS} connections, a pool of 10 each for plain pg and the service, one of 1000 keys at random, ` +
-      `${seconds} s a round. \`withTenant\` is three statements more: begin, the tenant, commit.`,
+      `${seconds} s a round.`,
   )
   const options = { databaseUrl: await servers.migratedDatabase(makeNotes), redisUrl: servers.redisUrl }
   const run = await Run.start(ROUTES, { ...options, env: { LOG_LEVEL: 'silent' } })
   try {
-    const jobs = Object.entries(ROWS).map(([route, name]) => ({
+    const jobs = ways.map(({ route, name }) => ({
       name,
       job: { url: run.url(route), connections: CONNECTIONS, seconds },
     }))
@@ -47,12 +41,9 @@ export async function reads({ servers, load, quick }: Bench): Promise<Measured> 
   } finally {
     await run.stop()
   }
-  const of = (route: keyof typeof ROWS) => table.values(ROWS[route], 'perSecond')
-  return {
-    table,
-    targets: [
-      atLeast(0.9, 'read by key: Kysely over plain pg', ratio(of('/kysely'), of('/pg'))),
-      atLeast(2, 'read by key: cache hit over Kysely', ratio(of('/cache'), of('/kysely'))),
-    ],
-  }
+  const rate = (wanted: string) => table.values(ways.find(({ route }) => route === wanted)?.name as string, 'perSecond')
+  const targets = ways.flatMap(({ route, atLeast: least }) =>
+    least ? [atLeast(least.times, `read by key: ${least.what}`, ratio(rate(route), rate(least.route)))] : [],
+  )
+  return { table, targets }
 }

@@ -1,0 +1,11 @@
+import type { Read } from './read.ts'
+
+const read: Read = {
+  route: '/kysely',
+  name: "Kysely over the service's pool",
+  reader: (_, db) => (id) =>
+    db.selectFrom('bench_notes').select(['id', 'text']).where('id', '=', id).executeTakeFirst(),
+  atLeast: { times: 0.9, route: '/pg', what: 'Kysely over plain pg' },
+}
+
+export default read

@@ -1,0 +1,40 @@
+import { type Kysely, sql } from 'kysely'
+import { tenantColumns } from '../../src/tenants/columns.ts'
+import { withTenant } from '../../src/tenants/with-tenant.ts'
+import type { Note, Read } from './read.ts'
+
+const TENANT_ID = '0b6cbd0d-7c6b-4e0c-9ee1-8b4c44b9a1a0'
+
+/** Three statements more than a plain read: begin, the tenant, commit. */
+const read: Read = {
+  route: '/tenant',
+  name: '`withTenant`',
+
+  async prepare(db) {
+    const schema = db.schema as Kysely<unknown>['schema']
+    await sql`insert into tenants (id, slug, name) values (${TENANT_ID}, 'bench', 'Bench')`.execute(db)
+    await schema
+      .createTable('bench_tenant_notes')
+      .addColumn('id', 'uuid', (column) => column.primaryKey())
+      .$call(tenantColumns)
+      .addColumn('text', 'text')
+      .execute()
+    await sql`call isolate_tenants('bench_tenant_notes')`.execute(db)
+    await db.transaction().execute(async (trx) => {
+      await sql`select set_config('app.tenant_id', ${TENANT_ID}, true)`.execute(trx)
+      await sql`insert into bench_tenant_notes (id, tenant_id, text)
+        select id, ${TENANT_ID}::uuid, text from bench_notes`.execute(trx)
+    })
+    await sql`analyze bench_tenant_notes`.execute(db)
+  },
+
+  reader(_, notes) {
+    const db = notes as unknown as Kysely<{ bench_tenant_notes: Note }>
+    return (id) =>
+      withTenant(db, TENANT_ID, (trx) =>
+        trx.selectFrom('bench_tenant_notes').select(['id', 'text']).where('id', '=', id).executeTakeFirst(),
+      )
+  },
+}
+
+export default read
