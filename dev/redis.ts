@@ -11,8 +11,8 @@ export interface RedisOptions {
   directory?: string
   /** Random by default; an empty one lets everybody in. */
   password?: string
-  /** Starts a Redis Sentinel, which watches nothing yet. */
-  sentinel?: boolean
+  /** Added to the command line. */
+  flags?: string[]
   /** Lines of redis.conf by name, such as `maxmemory`. */
   settings?: Record<string, string>
   /** Called with the exit code or signal when the server ends without having been asked to. */
@@ -42,7 +42,7 @@ export async function startRedis(options: RedisOptions = {}): Promise<Server> {
   writeFileSync(file, lines.join(''), { mode: 0o600 })
   return startServer(home, {
     command: (port) => ({
-      argv: [command, file, ...(options.sentinel ? ['--sentinel'] : []), '--port', String(port)],
+      argv: [command, file, ...(options.flags ?? []), '--port', String(port)],
       env,
       // What a temporary server holds is thrown away with it.
       stopSignal: directory === undefined ? 'SIGKILL' : 'SIGTERM',

@@ -1,13 +1,27 @@
+import { Type } from 'typebox'
+import { duration, problemsThatHold, type Settings, text } from '../core/config/settings.ts'
 import type { Feature } from '../core/feature.ts'
 import { parts } from './parts.ts'
 import plugin from './redis.ts'
-import { problems, secrets, settings } from './settings.ts'
+
+const settings = {
+  REDIS_URL: Type.String({
+    default: 'redis://127.0.0.1:6379',
+    description: 'redis://user:password@host:6379/0, rediss:// for TLS',
+  }),
+  REDIS_URL_FILE: text('file that holds REDIS_URL, read again for each new connection'),
+  REDIS_COMMAND_TIMEOUT_MS: duration(500, 'a command fails when it is unanswered this long', 1),
+}
+
+declare module '../core/config/settings.ts' {
+  interface Config extends Settings<typeof settings> {}
+}
 
 /** Redis, which no request has to wait for. */
 const redis: Feature = {
   name: 'redis',
   settings,
-  secrets,
+  secrets: ['REDIS_URL'],
   problems,
   plugin,
   parts,
@@ -23,3 +37,22 @@ const redis: Feature = {
 }
 
 export default redis
+
+function problems(env: NodeJS.ProcessEnv): string[] {
+  const url = env['REDIS_URL']
+  const servers = parts.map((part) => part.servers).filter((name) => env[name])
+  return problemsThatHold({
+    'REDIS_URL is not a URL of a Redis': url && !isRedisUrl(url),
+    [`${servers.join(' and ')} are both set`]: servers.length > 1,
+  })
+}
+
+function isRedisUrl(url: string): boolean {
+  try {
+    const { protocol, hostname, password, pathname } = new URL(url)
+    decodeURIComponent(password)
+    return /^rediss?:$/.test(protocol) && hostname !== '' && /^\/?\d*$/.test(pathname)
+  } catch {
+    return false
+  }
+}

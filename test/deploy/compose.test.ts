@@ -6,7 +6,7 @@ import { parse } from 'yaml'
 import { composeVariables } from '../../dev/compose.ts'
 import { build, configure, SETTINGS } from '../support/app.ts'
 import { query, ROOT } from '../support/helper.ts'
-import { offerTimescaledb } from '../support/timescaledb.ts'
+import { offerTimescaledb } from '../time-series/timescaledb.ts'
 
 interface Service {
   environment?: Record<string, unknown>

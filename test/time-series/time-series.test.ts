@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { createMigrator, migrationDialect } from '../../src/migrations/migrator.ts'
 import { type App, build, configure, unstarted } from '../support/app.ts'
 import { backends, copyProject, database, query, ROOT } from '../support/helper.ts'
-import { offerTimescaledb } from '../support/timescaledb.ts'
+import { offerTimescaledb } from './timescaledb.ts'
 
 const OFFERED = "select from pg_available_extensions where name = 'timescaledb'"
 const CREATED = "select extname as name from pg_extension where extname = 'timescaledb'"

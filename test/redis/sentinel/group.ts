@@ -23,7 +23,7 @@ export async function group(t: Test): Promise<Group> {
   const sentinel = () =>
     startRedis({
       password: SENTINEL_PASSWORD,
-      sentinel: true,
+      flags: ['--sentinel'],
       settings: { 'sentinel sentinel-pass': SENTINEL_PASSWORD },
     })
   const servers = await Promise.all([redis(), redis(), sentinel(), sentinel(), sentinel()])
