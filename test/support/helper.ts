@@ -73,7 +73,7 @@ export async function database(t: Test, { empty = false } = {}): Promise<string>
 export async function copyProject(t: Test, files: Record<string, string> = {}): Promise<string> {
   const directory = await mkdtemp(path.join(tmpdir(), 'footing-copy-'))
   t.teardown(() => rm(directory, { recursive: true }))
-  for (const name of ['src', 'migrations', 'seeds', 'kysely.config.ts', 'package.json', 'tsconfig.json']) {
+  for (const name of ['src', 'dev', 'migrations', 'seeds', 'kysely.config.ts', 'package.json', 'tsconfig.json']) {
     await cp(path.join(ROOT, name), path.join(directory, name), { recursive: true })
   }
   await symlink(path.join(ROOT, 'node_modules'), path.join(directory, 'node_modules'))
