@@ -48,13 +48,12 @@ export default fp<{ features: Feature[]; env?: NodeJS.ProcessEnv }>(
     if (data['READINESS_REQUIRES']) data['READINESS_REQUIRES'] = data['READINESS_REQUIRES'].replaceAll(' ', '')
     const problems = all.flatMap(({ secrets = [] }) => secrets.flatMap((name) => resolveSecret(data, name)))
     problems.push(...all.flatMap((feature) => feature.problems?.(data) ?? []))
-    try {
-      // @fastify/env marks the schema and merges into its options: it gets copies.
-      await fastify.register(fastifyEnv, { schema: structuredClone(settingsOf(features)), data, env: false })
-      problems.push(...all.flatMap((feature) => feature.contradictions?.(fastify.config) ?? []))
-    } catch (err) {
-      problems.push(...(err as { errors: AjvError[] }).errors.map(describe))
-    }
+    // @fastify/env marks the schema and merges into its options: it gets copies.
+    const options = { schema: structuredClone(settingsOf(features)), data, env: false }
+    await fastify.register(fastifyEnv, options).then(
+      () => problems.push(...all.flatMap((feature) => feature.contradictions?.(fastify.config) ?? [])),
+      ({ errors }: { errors: AjvError[] }) => problems.push(...errors.map(describe)),
+    )
     if (problems.length > 0) throw new ConfigError(problems)
     Object.freeze(fastify.config)
     fastify.log.level = fastify.config.LOG_LEVEL
