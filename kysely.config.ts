@@ -16,6 +16,7 @@ if (!named && existsSync(developmentServers)) process.loadEnvFile(developmentSer
 
 const events: MigrationEvents = {
   waiting: () => console.error('another process migrates: waiting for its lock'),
+  adopted: (migration) => console.error(`an earlier release has done ${migration}: recorded`),
   retrying: (migration) => console.error(`a table is locked: ${migration} rolled back, trying again`),
   notice: (message) => console.error(message),
 }

@@ -30,6 +30,22 @@ const trustSchemas: esbuild.Plugin = {
   },
 }
 
+/** Features are loaded at each boot: imported as at the top of the file, they need no chunk of their own. */
+const staticFeatures: esbuild.Plugin = {
+  name: 'static-features',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/src\/(app|\w+\/parts)\.ts$/ }, async ({ path: file }) => {
+      const imports: string[] = []
+      const contents = (await readFile(file, 'utf8')).replace(/\bimport\(('[^']+\/index\.ts')\)/g, (_, module) => {
+        const name = `feature${imports.length}`
+        imports.push(`import * as ${name} from ${module}\n`)
+        return `Promise.resolve(${name})`
+      })
+      return { contents: imports.join('') + contents, loader: 'ts' }
+    })
+  },
+}
+
 /** Writes `dist/`, in the folder of the project unless given. The fingerprint comes last: half a build is none. */
 export async function build(root = ROOT, dist = path.join(root, 'dist')): Promise<void> {
   rmSync(dist, { recursive: true, force: true })
@@ -38,7 +54,7 @@ export async function build(root = ROOT, dist = path.join(root, 'dist')): Promis
     entryPoints: globSync(['src/{server,healthcheck}.ts', 'migrations/*.{js,ts}'], { cwd: root }),
     outbase: '.',
     outdir: dist,
-    // As deep as src/database/, from where `import.meta.dirname` leads to the migrations.
+    // As deep as src/migrations/, from where `import.meta.dirname` leads to the migrations.
     chunkNames: 'src/chunks/[name]-[hash]',
     bundle: true,
     splitting: true,
@@ -50,7 +66,7 @@ export async function build(root = ROOT, dist = path.join(root, 'dist')): Promis
     legalComments: 'none',
     minifyWhitespace: true,
     lineLimit: 120,
-    plugins: [trustSchemas],
+    plugins: [trustSchemas, staticFeatures],
   })
   await warmUp(dist)
   writeFileSync(path.join(dist, 'fingerprint'), fingerprint(root))

@@ -83,7 +83,7 @@ async function database(): Promise<Record<string, string>> {
 }
 
 async function redis(): Promise<Record<string, string>> {
-  if (isSet('REDIS_URL', 'REDIS_URL_FILE', ...parts.map(({ servers }) => servers))) return {}
+  if (isSet('REDIS_URL', 'REDIS_URL_FILE', ...parts.map(({ setting }) => setting))) return {}
   try {
     const directory = join(LOCAL, 'redis-data')
     const server = await startRedis({ directory, onExit: (reason) => died('Redis', reason) })

@@ -3,6 +3,8 @@ import { type Kysely, sql } from 'kysely'
 export async function up(db: Kysely<never>): Promise<void> {
   // The service, whose role may be another one, looks there at every boot for what is pending.
   await sql`grant select on kysely_migration to public`.execute(db)
+  // Tells it from the base structure of 1.0.0, which held both: see isApplied() of their migrations.
+  await sql`comment on table kysely_migration is 'time series and tenants apart'`.execute(db)
 
   await sql`
     create function set_updated_at() returns trigger language plpgsql as $$
@@ -22,4 +24,5 @@ export async function up(db: Kysely<never>): Promise<void> {
 export async function down(db: Kysely<never>): Promise<void> {
   await sql`drop procedure keep_updated_at(regclass)`.execute(db)
   await sql`drop function set_updated_at()`.execute(db)
+  await sql`comment on table kysely_migration is null`.execute(db)
 }

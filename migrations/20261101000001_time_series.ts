@@ -1,12 +1,9 @@
 import { type Kysely, sql } from 'kysely'
 
-/** Version 1.0.0 did this in its base structure: there is nothing to do where the extension is, or cannot be. */
+/** The base structure of 1.0.0, which the newer one's comment tells apart, did this already. */
 export async function isApplied(db: Kysely<never>): Promise<boolean> {
-  const { rows } = await sql`
-    select from pg_available_extensions
-     where name = 'timescaledb' and installed_version is null
-       and current_setting('timescaledb.max_background_workers', true) is not null`.execute(db)
-  return rows.length === 0
+  const { rows } = await sql`select where obj_description('kysely_migration'::regclass) is null`.execute(db)
+  return rows.length === 1
 }
 
 export async function up(db: Kysely<never>): Promise<void> {

@@ -1,14 +1,14 @@
 import { type Kysely, sql } from 'kysely'
 
-/** Version 1.0.0 did this in its base structure. */
+/** The base structure of 1.0.0, which the newer one's comment tells apart, did this already. */
 export async function isApplied(db: Kysely<never>): Promise<boolean> {
-  const { rows } = await sql`select where to_regprocedure('isolate_tenants(regclass)') is not null`.execute(db)
+  const { rows } = await sql`select where obj_description('kysely_migration'::regclass) is null`.execute(db)
   return rows.length === 1
 }
 
 export async function up(db: Kysely<never>): Promise<void> {
-  // call isolate_tenants('a_table'): who sets no tenant sees no row. FORCE, so that the table's owner is held to it too.
-  // nullif: after its first use in a session the setting reads '' outside a transaction that set it, not null.
+  // call isolate_tenants('a_table'): who sets no tenant sees no row. FORCE, so that the table's owner is held to it
+  // too. nullif: after its first use in a session the setting reads '' outside a transaction that set it, not null.
   await sql`
     create procedure isolate_tenants(target regclass) language plpgsql as $$
     begin
@@ -33,4 +33,6 @@ export async function up(db: Kysely<never>): Promise<void> {
 export async function down(db: Kysely<never>): Promise<void> {
   await db.schema.dropTable('tenants').execute()
   await sql`drop procedure isolate_tenants(regclass)`.execute(db)
+  // From here on it is not there, also where the base structure of 1.0.0 made it.
+  await sql`comment on table kysely_migration is 'time series and tenants apart'`.execute(db)
 }

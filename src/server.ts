@@ -12,8 +12,8 @@ const LAST_REQUEST_MS = 1_000
 
 let app: FastifyInstance | undefined
 
-// Listen for signals before the other imports, which take most of the boot: process 1 of a container loses a signal that
-// nobody handles.
+// Listen for signals before the other imports, which take most of the boot: process 1 of a container loses a signal
+// that nobody handles.
 closeWithGrace({ delay: false, logger: { error: (...args) => app?.log.error(args[0]) } }, async ({ signal, err }) => {
   if (!app) {
     if (err) console.error(err) // there is no logger yet

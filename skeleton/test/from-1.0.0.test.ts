@@ -11,9 +11,7 @@ import { database, migrationsFolder, query } from '../../test/support/helper.ts'
 
 const FILE = '20261101000000_base_structure.ts'
 const OLD = path.join(import.meta.dirname, 'fixtures', FILE)
-/** What a service of 1.0.0 had since. */
-const NOTES =
-  "import { sql } from 'kysely'\nexport const up = (db) => sql`create table notes_of_1_0_0 ()`.execute(db)\n"
+/** What a service of 1.0.0 has made since. */
 const SINCE = '20261120000000_notes.ts'
 
 /** Migrates with the one file that 1.0.0 had, and with those that its service had since. */
@@ -24,8 +22,20 @@ async function migrateAs100(t: Test, connectionString: string, since: Record<str
   await db.destroy()
 }
 
-for (const [name, since] of Object.entries({ 'as it was': {}, 'with a table of its service': { [SINCE]: NOTES } })) {
+const services: Record<string, Record<string, string>> = {
+  'as it was': {},
+  'with a table of its service': { [SINCE]: 'create table notes_of_1_0_0 ()' },
+  'whose service has dropped the tenants': { [SINCE]: 'drop table tenants' },
+}
+
+for (const [name, statements] of Object.entries(services)) {
   t.test(`a database that 1.0.0 has migrated, ${name}, boots, and has the schema of a new one`, async (t) => {
+    const since = Object.fromEntries(
+      Object.entries(statements).map(([file, statement]) => [
+        file,
+        `import { sql } from 'kysely'\nexport const up = (db) => sql\`${statement}\`.execute(db)\n`,
+      ]),
+    )
     const [old, fresh] = [await database(t, { empty: true }), await database(t, { empty: true })]
     await migrateAs100(t, old, since)
     const folder = await mkdtemp(path.join(t.testdirName, '..', 'migrations-'))

@@ -4,7 +4,8 @@ import { RedisStorage } from './storage.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    cache: Cache & { lookups: Lookups }
+    cache: Cache
+    cacheLookups: Lookups
   }
 }
 
@@ -20,7 +21,9 @@ export default fp(
     const { config, log, redis } = fastify
     // Its types give getTTL() no result; its code needs one.
     const storage = new RedisStorage(redis, config.REDIS_KEY_PREFIX, log) as unknown as StorageInterface
-    fastify.decorate('cache', counted(createCache({ storage: { type: 'custom', options: { storage } } })))
+    const lookups: Lookups = new Map()
+    fastify.decorate('cacheLookups', lookups)
+    fastify.decorate('cache', counted(createCache({ storage: { type: 'custom', options: { storage } } }), lookups))
   },
   { name: 'cache', fastify: '5.x', dependencies: ['env', 'redis'] },
 )
@@ -29,19 +32,19 @@ type Listener = (key: string) => void
 type Options = { onHit?: Listener; onMiss?: Listener }
 
 /** async-cache-dedupe tells of hits and misses by key alone, to the function that was defined. */
-function counted(cache: Cache): Cache & { lookups: Lookups } {
-  const lookups: Lookups = new Map()
+function counted(cache: Cache, lookups: Lookups): Cache {
   const define = cache.define.bind(cache) as (name: string, ...rest: unknown[]) => unknown
   const counting = (name: string, options: Options, load?: unknown) => {
     // Without options there is no time to live: nothing is looked up.
     if (!load) return define(name, options)
     const counts = { hit: 0, miss: 0 }
-    lookups.set(name, counts)
     const count = (result: 'hit' | 'miss', tell?: Listener) => (key: string) => {
       counts[result]++
       tell?.(key)
     }
-    return define(name, { ...options, onHit: count('hit', options.onHit), onMiss: count('miss', options.onMiss) }, load)
+    define(name, { ...options, onHit: count('hit', options.onHit), onMiss: count('miss', options.onMiss) }, load)
+    lookups.set(name, counts)
+    return cache
   }
-  return Object.assign(cache, { lookups, define: counting as typeof cache.define })
+  return Object.assign(cache, { define: counting as typeof cache.define })
 }

@@ -2,8 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import type { Reading } from '../core/feature.ts'
 
 /** Lookups by cached function and result, once there was one. */
-export function metrics({ cache: { lookups } }: FastifyInstance): Reading[] {
-  const values: Reading[2] = Array.from(lookups).flatMap(([cache, counts]) =>
+export function metrics({ cacheLookups }: FastifyInstance): Reading[] {
+  const values: Reading[2] = Array.from(cacheLookups).flatMap(([cache, counts]) =>
     Object.entries(counts).flatMap(([result, count]) => (count > 0 ? [[{ cache, result }, count]] : [])),
   )
   return [['cache_lookups_total', 'Lookups of the cache by function and result, hit or miss', values]]

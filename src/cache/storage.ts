@@ -1,26 +1,29 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Cluster, Redis } from 'ioredis'
 import { failureLog } from '../core/retry.ts'
-import { servers } from '../redis/client.ts'
+import { masters } from '../redis/client.ts'
 
 /** An index keeps an expired entry this long: the clocks of two replicas may differ, and entries are written later. */
 const SLACK_MS = 60_000
 /** An invalidation that failed is tried again this often. */
 const OWED_RETRY_MS = 1_000
 
-/** `until`: milliseconds since the epoch. It is part of the value, because a second command for it would cost as much again. */
+/**
+ * `until`: milliseconds since the epoch. It is part of the value, because a second command for it would cost as much
+ * again.
+ */
 interface Stored {
   until: number
   value: unknown
 }
 
 /**
- * A storage for async-cache-dedupe over Redis 7 or newer. The package's own Redis storage can fail a call (PTTL) or make it
- * wait for several commands, and can store a value that no invalidation finds.
+ * A storage for async-cache-dedupe over Redis 7 or newer. The package's own Redis storage can fail a call (PTTL) or
+ * make it wait for several commands, and can store a value that no invalidation finds.
  *
- * No method rejects, and only `get` waits for Redis: a call takes the loader's time and one command's at most. An entry is
- * added to the index of each of its references before it is written, and stays only if every index has it; a stale index
- * entry is harmless.
+ * No method rejects, and only `get` waits for Redis: a call takes the loader's time and one command's at most. An entry
+ * is added to the index of each of its references before it is written, and stays only if every index has it; a stale
+ * index entry is harmless.
  */
 export class RedisStorage {
   readonly #redis: Redis | Cluster
@@ -89,7 +92,7 @@ export class RedisStorage {
   async clear(name: string): Promise<void> {
     await this.#attempt(async () => {
       const match = `${this.#entry(name).replace(/[*?[\]\\]/g, '\\$&')}*`
-      for (const server of servers(this.#redis)) {
+      for (const server of masters(this.#redis)) {
         for await (const entries of server.scanStream({ match, count: 1_000 })) await this.#del(entries)
       }
     })

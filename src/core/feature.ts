@@ -3,7 +3,10 @@ import type { TProperties } from 'typebox'
 import type { Config } from './config/settings.ts'
 import { type ErrorReasons, learnReasons } from './reasons.ts'
 
-/** A metric as a scrape reads it: a counter if its name ends in `_total`, else a gauge. All its values have the same labels. */
+/**
+ * A metric as a scrape reads it: a counter if its name ends in `_total`, else a gauge. All its values have the same
+ * labels.
+ */
 export type Reading = [name: string, help: string, values: [labels: Record<string, string>, value: number][]]
 
 export interface FeatureOptions {
@@ -19,7 +22,9 @@ export interface Feature {
   settings?: TProperties
   /** The settings that may come from a file, named by `…_FILE`. */
   secrets?: readonly string[]
-  /** Problems that no single variable shows, such as two that exclude each other. Each names variables, never a value. */
+  /**
+   * Problems that no single variable shows, such as two that exclude each other. Each names variables, never a value.
+   */
   problems?(env: NodeJS.ProcessEnv): string[]
   /** The same, of settings that are each valid alone. */
   contradictions?(config: Config): string[]
@@ -29,16 +34,21 @@ export interface Feature {
   plugin?: FastifyPluginAsync<FeatureOptions> | FastifyPluginCallback<FeatureOptions>
   /** Registered once every plugin is. */
   routes?: FastifyPluginAsync
-  /** Loaded and read by a scrape alone. */
+  /** Loaded where there are metrics, and read by each scrape. */
   metrics?(): Promise<{ metrics(app: FastifyInstance): Reading[] }>
   /** Optional folders inside of its own, with settings and errors of their own. */
   parts?: Feature[]
 }
 
-/** Loads the features, each followed by its parts, and learns what their errors mean. */
-export async function compose<F extends Feature>(...loading: Promise<{ default: F }>[]): Promise<F[]> {
-  const features = (await Promise.all(loading)).map((module) => module.default)
-  for (const { reasons } of features) if (reasons) learnReasons(reasons)
+/** Loads the parts of a feature. */
+export async function load<F extends Feature>(...loading: Promise<{ default: F }>[]): Promise<F[]> {
+  return (await Promise.all(loading)).map((module) => module.default)
+}
+
+/** Loads features, and learns what the errors of each and of its parts mean. */
+export async function compose(...loading: Promise<{ default: Feature }>[]): Promise<Feature[]> {
+  const features = await load(...loading)
+  for (const { reasons } of withParts(features)) if (reasons) learnReasons(reasons)
   return features
 }
 

@@ -40,8 +40,8 @@ class Lifecycle {
   readonly #abort = new AbortController()
 
   /**
-   * Registers a task that runs once the port is open, after those registered before it. A task that throws fails the boot. One
-   * that is not `shown` is no check of readiness.
+   * Registers a task that runs once the port is open, after those registered before it. A task that throws fails the
+   * boot. One that is not `shown` is no check of readiness.
    */
   add(name: string, run: StartTask, { shown = true } = {}): void {
     this.#runs.set(name, run)

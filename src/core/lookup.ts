@@ -4,9 +4,9 @@ type Answered = (...answer: unknown[]) => void
 type Lookup = (name: string, options: unknown, answered: Answered) => unknown
 
 /**
- * Has Node ask for each name once at a time, whoever connects to it. A question to a silent name server holds a thread for many
- * seconds, and libuv has two for such questions: an optional Redis that reconnects would take both, and the database would not
- * be found. Neither pg nor ioredis takes a `lookup`, but net.connect() calls this one.
+ * Has Node ask for each name once at a time, whoever connects to it. A question to a silent name server holds a thread
+ * for many seconds, and libuv has two for such questions: an optional Redis that reconnects would take both, and the
+ * database would not be found. Neither pg nor ioredis takes a `lookup`, but net.connect() calls this one.
  */
 export function shareLookups(): void {
   const lookup = dns.lookup as Lookup

@@ -12,12 +12,18 @@ export interface ErrorReasons {
   permanent?: RegExp[]
 }
 
+const learnt = new Set<ErrorReasons>()
 const reasonOfCode = new Map<string, Reason>()
 const messages: [Reason, RegExp][] = []
 const permanent: RegExp[] = []
 
-/** Adds a backend's errors to those that `reasonOf` and `isPermanent` know. */
+/**
+ * Adds a backend's errors, once, to those that `reasonOf` and `isPermanent` know. Of two messages that fit, the first
+ * counts.
+ */
 export function learnReasons(reasons: ErrorReasons): void {
+  if (learnt.has(reasons)) return
+  learnt.add(reasons)
   for (const [reason, codes] of Object.entries(reasons.codes ?? {})) {
     for (const code of codes) reasonOfCode.set(code, reason as Reason)
   }
@@ -51,7 +57,10 @@ export function isPermanent(err: unknown): boolean {
   return permanent.some((pattern) => pattern.test(code ?? message))
 }
 
-/** Code and message of a driver's error, the only parts to log: ioredis keeps the command in its errors, with the password. */
+/**
+ * Code and message of a driver's error, the only parts to log: ioredis keeps the command in its errors, with the
+ * password.
+ */
 export function redact(err: unknown): { code?: string | undefined; message: string } {
   const { code, message } = (err ?? {}) as { code?: unknown; message?: string }
   return { code: typeof code === 'string' ? code : undefined, message: message ?? String(err) }

@@ -50,12 +50,13 @@ function write(request: FastifyRequest, reply: FastifyReply, outcome: object): v
 }
 
 /**
- * The instance that the service is registered on, with all that a request needs from its first byte on: time limits, the one
- * log line, and the ids. Fastify takes a part of it as options alone and a part as hooks alone, so both are given here:
- * `src/app.ts` refuses an instance that was made otherwise.
+ * The instance that the service is registered on, with all that a request needs from its first byte on: time limits,
+ * the one log line, and the ids. Fastify takes a part of it as options alone and a part as hooks alone, so both are
+ * given here: `src/app.ts` refuses an instance that was made otherwise.
  *
- * `request.id`, which each line of the request's log has as `requestId` beside `traceId`, and the answer as `x-request-id`:
- * the ids that the client sent if they are well-formed, else fresh ones. `stream` takes the log in place of stdout.
+ * `request.id` is in each line of the request's log as `requestId`, beside `traceId`, and in the answer as
+ * `x-request-id`. Both ids are the client's if they are well-formed, else fresh. `stream` takes the log in place of
+ * stdout.
  */
 export function createFastify({ stream }: { stream?: { write(line: string): void } } = {}): FastifyInstance {
   const app = fastify({

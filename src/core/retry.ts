@@ -2,7 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import { isPermanent, type Reason, reasonOf, redact } from './reasons.ts'
 
-/** Retries are at most this far apart: together with what health remembers of a failure, a return is seen in a second. */
+/**
+ * Retries are at most this far apart: together with what health remembers of a failure, a return is seen in a second.
+ */
 const MAX_DELAY_MS = 700
 const REPEAT_LOG_MS = 60_000
 

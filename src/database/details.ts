@@ -57,7 +57,7 @@ export default details
 async function describe({ db, migrations }: FastifyInstance): Promise<Static<typeof Details>> {
   const { rows } = await sql<{ database: string; version: string }>`
     select current_database() as database, current_setting('server_version') as version`.execute(db)
-  const { applied, pending, unknown } = await migrations.look()
+  const { applied, pending, unknown } = await migrations.compare()
   return {
     ...(rows[0] as { database: string; version: string }),
     migrations: {

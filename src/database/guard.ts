@@ -3,9 +3,9 @@ import type pg from 'pg'
 import { redact } from '../core/reasons.ts'
 
 /**
- * Listens to the pool and its clients. Without listeners one terminated backend ends the process: an idle one through the
- * pool's `error` event, which @fastify/postgres leaves alone, one inside a transaction through its client's. `onLost` is told of
- * both.
+ * Listens to the pool and its clients. Without listeners one terminated backend ends the process: an idle one through
+ * the pool's `error` event, which @fastify/postgres leaves alone, one inside a transaction through its client's.
+ * `onLost` is told of both.
  */
 export function guard(pool: pg.Pool, log: FastifyBaseLogger, onLost: () => void): void {
   pool.on('error', () => {})
@@ -21,9 +21,9 @@ export function guard(pool: pg.Pool, log: FastifyBaseLogger, onLost: () => void)
 }
 
 /**
- * Ends a client whose query timed out, so that the pool drops it. pg answers the caller after `query_timeout` and leaves the
- * query running (node-postgres issue 3399); Kysely then gives the client back to the pool, and the next caller waits too. This
- * can go when pg ends the client itself.
+ * Ends a client whose query timed out, so that the pool drops it. pg answers the caller after `query_timeout` and
+ * leaves the query running (node-postgres issue 3399); Kysely then gives the client back to the pool, and the next
+ * caller waits too. This can go when pg ends the client itself.
  */
 function endOnTimeout(client: pg.ClientBase): void {
   const query = client.query.bind(client) as (...args: unknown[]) => unknown

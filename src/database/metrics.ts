@@ -16,7 +16,7 @@ export function metrics({ pg }: FastifyInstance): Reading[] {
         [{ ...POOL, db_client_connection_state: 'used' }, pool.totalCount - pool.idleCount],
       ],
     ],
-    ['db_client_connection_max', 'Connections at most', [[POOL, pool.options.max]]],
+    ['db_client_connection_max', 'Connections at the most', [[POOL, pool.options.max]]],
     ['db_client_connection_pending_requests', 'Callers that wait for one', [[POOL, pool.waitingCount]]],
     ['db_client_connection_timeouts_total', 'Callers that got no connection in time', [[POOL, pool.timeouts]]],
   ]

@@ -6,8 +6,10 @@ export interface ConnectionOptions extends pg.ClientConfig {
   Client?: typeof pg.Client
 }
 
+export const POSTGRES_URL = { pattern: '^postgres(ql)?://' }
+
 /** How several servers are one database. Without such a part a database has one server. */
-export interface Servers extends Feature {
+export interface SeveralHosts extends Feature {
   /** The URL of each server that a URL names. */
   urls(url: string): string[]
   /** In place of `pg.Client`. */

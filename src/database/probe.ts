@@ -23,7 +23,9 @@ export class Probe {
     this.#onLost = onLost
   }
 
-  /** Resolves when the database answers and takes writes; rejects when the signal aborts. Concurrent callers share it. */
+  /**
+   * Resolves when the database answers and takes writes; rejects when the signal aborts. Concurrent callers share it.
+   */
   check(signal: AbortSignal): Promise<void> {
     this.#flight ??= this.#check(signal).finally(() => {
       this.#flight = undefined

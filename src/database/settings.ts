@@ -1,9 +1,8 @@
 import { parseIntoClientConfig } from 'pg-connection-string'
 import { Type } from 'typebox'
 import { type Config, duration, flag, integer, problemsThatHold, type Settings, text } from '../core/config/settings.ts'
+import { POSTGRES_URL } from './options.ts'
 import { parts } from './parts.ts'
-
-export const POSTGRES_URL = { pattern: '^postgres(ql)?://' }
 
 export const settings = {
   DATABASE_URL: text('postgres://user:password@host:5432/database; or the POSTGRES_ variables', POSTGRES_URL),
@@ -82,8 +81,8 @@ export function serverUrls(url: string): string[] {
 }
 
 /**
- * `require` means verify-full in pg 8, with a warning, and libpq's unverified TLS in pg 9: written out, its meaning stays. A
- * URL that asks for libpq's is left as it is, to be refused. This can go with pg 9.
+ * `require` means verify-full in pg 8, with a warning, and libpq's unverified TLS in pg 9: written out, its meaning
+ * stays. A URL that asks for libpq's is left as it is, to be refused. This can go with pg 9.
  */
 function strictTls(url: string): string {
   if (/[?&]uselibpqcompat=/.test(url)) return url

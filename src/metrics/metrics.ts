@@ -11,8 +11,8 @@ const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 
 const DELAY_RESOLUTION_MS = 10
 
 /**
- * `/metrics` for Prometheus, if `METRICS` says so. Names are OpenTelemetry's where it has one, spelt as its specification
- * of Prometheus compatibility translates them. A scrape asks the backends no more than a probe does.
+ * `/metrics` for Prometheus, if `METRICS` says so. Names are OpenTelemetry's where it has one, spelt as its
+ * specification of Prometheus compatibility translates them. A scrape asks the backends no more than a probe does.
  */
 export default fp<FeatureOptions>(
   async function metrics(fastify, { features }) {

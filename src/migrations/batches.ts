@@ -22,8 +22,8 @@ export interface BatchMigration extends Migration {
   /** False: alone, outside a transaction. */
   transaction: boolean
   /**
-   * Whether an earlier release's migration has done this already. It is then recorded in its place and not run: its name sorts
-   * before those that the database has had since, which Kysely refuses.
+   * Whether an earlier release's migration has done this already. It is then recorded in its place and not run: its
+   * name sorts before those that the database has had since, which Kysely refuses.
    */
   isApplied?(db: Kysely<unknown>): Promise<boolean>
 }
@@ -37,9 +37,9 @@ interface BatchProps extends MigrationOptions {
 type Plan = (applied: string[], pending: string[]) => string[]
 
 /**
- * Kysely's migrator wraps all that it runs in one transaction, or nothing (kysely issue 1173). This one cuts the work into
- * batches under one lock, each in a transaction of its own or outside of any, and repeats a batch that a locked table kept
- * out. The batches can go when Kysely lets a migration opt out of the transaction.
+ * Kysely's migrator wraps all that it runs in one transaction, or nothing (kysely issue 1173). This one cuts the work
+ * into batches under one lock, each in a transaction of its own or outside of any, and repeats a batch that a locked
+ * table kept out. The batches can go when Kysely lets a migration opt out of the transaction.
  */
 export class BatchMigrator extends Migrator {
   readonly #props: BatchProps
@@ -94,7 +94,7 @@ export class BatchMigrator extends Migrator {
 
   async #run(db: Kysely<unknown>, plan: Plan): Promise<MigrationResultSet> {
     const migrations = await this.#props.provider.getMigrations()
-    await adopt(db, migrations)
+    await this.#adopt(db, migrations)
     const applied = await appliedMigrations(db)
     const pending = Object.keys(migrations)
       .filter((name) => !applied.includes(name))
@@ -111,6 +111,23 @@ export class BatchMigrator extends Migrator {
       if (batch.error) return { error: batch.error, results }
     }
     return { results }
+  }
+
+  /** Records what an earlier release has done under another name, each at the time of the one before it. */
+  async #adopt(db: Kysely<unknown>, migrations: Record<string, BatchMigration>): Promise<void> {
+    const applied = await appliedMigrations(db)
+    let before: string | undefined
+    for (const [name, { isApplied }] of Object.entries(migrations)) {
+      const isAdopted = before !== undefined && isApplied && !applied.includes(name) && (await isApplied(db))
+      if (isAdopted) {
+        await sql`
+          insert into kysely_migration select ${name}, timestamp from kysely_migration where name = ${before}`.execute(
+          db,
+        )
+        this.#props.adopted?.(name)
+      }
+      if (isAdopted || applied.includes(name)) before = name
+    }
   }
 
   async #batch(
@@ -130,21 +147,6 @@ export class BatchMigrator extends Migrator {
       retrying?.(batch.results?.find(({ status }) => status === 'Error')?.migrationName, attempt)
       await sleep(backoff(attempt), undefined, signal && { signal })
     }
-  }
-}
-
-/** Records those that an earlier release has applied under another name, each at the time of the one before it. */
-async function adopt(db: Kysely<unknown>, migrations: Record<string, BatchMigration>): Promise<void> {
-  const applied = await appliedMigrations(db)
-  let before: string | undefined
-  for (const [name, { isApplied }] of Object.entries(migrations)) {
-    const isAdopted = before !== undefined && isApplied && !applied.includes(name) && (await isApplied(db))
-    if (isAdopted) {
-      await sql`insert into kysely_migration select ${name}, timestamp from kysely_migration where name = ${before}`.execute(
-        db,
-      )
-    }
-    if (isAdopted || applied.includes(name)) before = name
   }
 }
 

@@ -13,7 +13,7 @@ declare module 'fastify' {
       /** What boot has found so far, and left; `undefined` before that, and if `MIGRATIONS` is off. */
       state: MigrationState | undefined
       /** Compares the folder with the database now. */
-      look(): Promise<MigrationState>
+      compare(): Promise<MigrationState>
     }
   }
 }
@@ -25,8 +25,8 @@ declare module 'fastify' {
 export default fp<{ folder?: string }>(
   async function migrations(fastify, { folder }) {
     const { config, lifecycle, log, db } = fastify
-    const look = () => migrationState(db, folder)
-    fastify.decorate('migrations', { state: undefined, look })
+    const compare = () => migrationState(db, folder)
+    fastify.decorate('migrations', { state: undefined, compare })
     if (config.MIGRATIONS === 'off') return
 
     async function migrate(signal: AbortSignal, waitFor: (what: string) => void): Promise<void> {
@@ -38,6 +38,7 @@ export default fp<{ folder?: string }>(
           log.info('another process migrates: waiting for its lock')
         },
         locked: () => waitFor('migrations'),
+        adopted: (migration) => log.info({ migration }, 'an earlier release has done this migration'),
         retrying: (migration, attempt) =>
           log.warn({ migration, attempt }, 'a table is locked: rolled back, trying again'),
         applied: (migration, durationMs) => log.info({ migration, durationMs }, 'migrated'),
@@ -50,7 +51,7 @@ export default fp<{ folder?: string }>(
     lifecycle.add('migrations', ({ signal, waitFor }) =>
       retry(
         async () => {
-          fastify.migrations.state = await look()
+          fastify.migrations.state = await compare()
           const { pending, unknown } = fastify.migrations.state
           if (config.MIGRATIONS === 'check' && pending.length + unknown.length > 0) {
             throw new MigrationError(
@@ -60,7 +61,7 @@ export default fp<{ folder?: string }>(
           if (unknown.length > 0) log.warn({ unknown }, 'the database is ahead of this code')
           if (pending.length === 0) return
           await migrate(signal, waitFor)
-          fastify.migrations.state = await look()
+          fastify.migrations.state = await compare()
         },
         { signal, log, message: 'waiting to migrate' },
       ),

@@ -90,10 +90,13 @@ async function loadMigrations({ folder = FOLDER, applied }: MigrationOptions): P
     const { up, down, transaction = true, isApplied } = module
     if (typeof up !== 'function') throw new MigrationError(`migrations/${file} exports no function named up`)
     const name = nameOf(file)
+    const cannotTell = (cause: unknown) => {
+      throw new MigrationError(`migrations/${file} cannot tell whether it is applied`, { cause })
+    }
     const guarded = (run: Migration['up']) => failing(transaction ? run : concurrently(run))
     migrations[name] = {
       transaction,
-      ...(isApplied && { isApplied }),
+      ...(isApplied && { isApplied: (db) => failing(isApplied)(db).catch(cannotTell) }),
       async up(db) {
         const started = performance.now()
         await guarded(up)(db)
@@ -106,10 +109,10 @@ async function loadMigrations({ folder = FOLDER, applied }: MigrationOptions): P
 }
 
 /** Kysely and its CLI take an error that is falsy for none. */
-function failing(run: Migration['up']): Migration['up'] {
+function failing<D, T>(run: (db: D) => Promise<T>): (db: D) => Promise<T> {
   return async (db) => {
     try {
-      await run(db)
+      return await run(db)
     } catch (err) {
       throw err || new Error(`It threw ${err}`)
     }

@@ -21,7 +21,7 @@ function complete({ response, ...rest }: FastifySchema): FastifySchema {
 export default fp(
   async function openapi(fastify) {
     const { config, log } = fastify
-    // Loaded by who asks for it: it would cost the boot of all others.
+    // Loaded only where it is switched on, because it takes a part of the boot.
     if (!config.API_DOCS) return
     const { default: swagger } = await import('@fastify/swagger')
     await fastify.register(swagger, {

@@ -16,19 +16,25 @@ export interface Client {
   ping(): Promise<unknown>
 }
 
+/** Is told of a server that is lost, and of a failure that is no connection's. */
+export interface Listener {
+  onLost(): void
+  onFailed(err: unknown): void
+}
+
 /** Another way to reach Redis than over the one address of `REDIS_URL`. */
 export interface Topology extends Feature {
-  /** The setting that asks for it, by its servers. */
-  servers: string
-  /** The client, where the settings ask for this way. `onLost` is to be told of a server that is lost. */
-  client(config: Config, onLost: () => void): Client | undefined
+  /** The setting that asks for it. */
+  setting: string
+  /** The client, where the settings ask for this way. */
+  client(config: Config, listener: Listener): Client | undefined
 }
 
 /** Milliseconds. */
 export const reconnectDelay = (attempt: number) => backoff(attempt, MAX_RECONNECT_DELAY_MS)
 
 /** The options of each connection, whichever server it leads to. */
-export function connectionOptions({ REDIS_COMMAND_TIMEOUT_MS: timeout }: Config) {
+export function commonOptions({ REDIS_COMMAND_TIMEOUT_MS: timeout }: Config) {
   return {
     lazyConnect: true,
     connectionName: service.name,
@@ -47,7 +53,7 @@ export function connectionOptions({ REDIS_COMMAND_TIMEOUT_MS: timeout }: Config)
 /** The same for a client that has one connection. */
 export function clientOptions(config: Config) {
   return {
-    ...connectionOptions(config),
+    ...commonOptions(config),
     enableOfflineQueue: false,
     retryStrategy: reconnectDelay,
     // After a failover the old connection leads to a replica.
@@ -61,25 +67,25 @@ export function password(config: Config): string {
 }
 
 /**
- * Before a new connection: puts what `read` returns into its options. A secret's file that is away for a moment must not throw,
- * because the old password may still be valid: whoever listens to the client is told.
+ * Puts a secret's present value into the options of the next connection. A file that is away keeps the old value, which
+ * may do.
  */
-export function renew(client: Redis | Cluster, options: RedisOptions, read: () => object): void {
+export function renew(options: RedisOptions, read: () => object, { onFailed }: Listener): void {
   try {
     Object.assign(options, read())
   } catch (err) {
-    client.emit('error', err)
+    onFailed(err)
   }
 }
 
 /** A client of the one server that `REDIS_URL` names. */
-export function singleClient(config: Config): Client {
+export function singleClient(config: Config, listener: Listener): Client {
   const redis = new Redis(config.REDIS_URL, clientOptions(config))
-  redis.on('reconnecting', () => renew(redis, redis.options, () => ({ password: password(config) })))
+  redis.on('reconnecting', () => renew(redis.options, () => ({ password: password(config) }), listener))
   return { redis, ping: () => redis.ping() }
 }
 
-/** A client for each server that holds keys. */
-export function servers(client: Redis | Cluster): Redis[] {
+/** A client for each server that takes writes. */
+export function masters(client: Redis | Cluster): Redis[] {
   return 'nodes' in client ? client.nodes('master') : [client]
 }

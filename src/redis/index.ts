@@ -40,7 +40,7 @@ export default redis
 
 function problems(env: NodeJS.ProcessEnv): string[] {
   const url = env['REDIS_URL']
-  const servers = parts.map((part) => part.servers).filter((name) => env[name])
+  const servers = parts.map((part) => part.setting).filter((name) => env[name])
   return problemsThatHold({
     'REDIS_URL is not a URL of a Redis': url && !isRedisUrl(url),
     [`${servers.join(' and ')} are both set`]: servers.length > 1,

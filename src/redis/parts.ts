@@ -1,7 +1,7 @@
-import { compose } from '../core/feature.ts'
+import { load } from '../core/feature.ts'
 import type { Topology } from './client.ts'
 
-export const parts = await compose<Topology>(
+export const parts = await load<Topology>(
   // A part is its folder and its line here. Delete both, and the service is without it.
   import('./sentinel/index.ts'), // a master that Sentinel names
   import('./cluster/index.ts'), // keys spread over several masters

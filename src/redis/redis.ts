@@ -11,9 +11,9 @@ export default fp(
   async function redis(fastify) {
     const { config, health, log } = fastify
     const failures = failureLog(log, 'redis failed')
-    const onLost = () => health.invalidate()
+    const listener = { onLost: () => health.invalidate(), onFailed: failures.failed }
     const { redis: client, ping } =
-      parts.map((part) => part.client(config, onLost)).find(Boolean) ?? singleClient(config)
+      parts.map((part) => part.client(config, listener)).find(Boolean) ?? singleClient(config, listener)
     let lastError: unknown
     let closing = false
 
@@ -30,16 +30,16 @@ export default fp(
       failures.over()
       health.invalidate()
     })
-    client.on('close', onLost)
-    // ioredis gives up for good when it is told of a failover in the moment in which it asks for the master.
+    client.on('close', listener.onLost)
+    // ioredis gives up for good when it is told of a failover while it asks for the master.
     client.on('end', () => setTimeout(connect, GIVEN_UP_DELAY_MS).unref())
     fastify.addHook('onClose', async () => {
       closing = true
       client.disconnect()
     })
 
-    // @fastify/redis waits for `ready`, and fails the boot without it after ten seconds, unless that is the status already
-    // (fastify-redis issues 98, 115 and 197). This can go when it takes a client that is not connected.
+    // @fastify/redis waits for `ready`, and fails the boot without it after ten seconds, unless that is the status
+    // already (fastify-redis issues 98, 115 and 197). This can go when it takes a client that is not connected.
     client.status = 'ready'
     await fastify.register(fastifyRedis, { client })
     client.status = 'wait'

@@ -1,8 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ControlledTransaction, IsolationLevel, Kysely, Transaction } from 'kysely'
 import pg from 'pg'
-import { reasonOf } from '../core/reasons.ts'
+import { learnReasons, reasonOf } from '../core/reasons.ts'
 import { backoff } from '../core/retry.ts'
+import { reasons } from '../database/reasons.ts'
+
+// Here, so that it works without the app too.
+learnReasons(reasons)
 
 export interface TransactOptions {
   /** The server's default (read committed) unless given. */

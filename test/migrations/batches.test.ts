@@ -149,6 +149,17 @@ t.test('what an earlier release has done under another name is recorded in its p
   t.same(await query(DATABASE_URL, names), [{ name: 'split' }, { name: 'later' }, { name: 'new' }])
 })
 
+t.test('one that cannot tell whether it is applied is named', async (t) => {
+  for (const thrown of ["new Error('of its own')", 'undefined']) {
+    const file = `${migration('create table untold ()')}\nexport const isApplied = async () => { throw ${thrown} }\n`
+    const folder = migrationsFolder(t, { '99990101000000_untold.ts': file })
+    await t.rejects(boot(t, folder, { DATABASE_URL: await database(t) }), {
+      code: 'MIGRATION_FAILED',
+      message: 'migrations/99990101000000_untold.ts cannot tell whether it is applied',
+    })
+  }
+})
+
 t.test('an index that is built while older transactions run is waited for, however long they take', async (t) => {
   const { folder, DATABASE_URL } = await pending(t)
   const older = new pg.Client(DATABASE_URL)

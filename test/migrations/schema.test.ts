@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { createMigrator, migrationDialect, migrationState } from '../../src/migrations/migrator.ts'
 import { configure } from '../support/app.ts'
 import { CATALOGS } from '../support/catalogs.ts'
-import { database, query } from '../support/helper.ts'
+import { database, MIGRATIONS, query } from '../support/helper.ts'
 
 async function open(t: Test, url: string) {
   const db = new Kysely<never>({ dialect: migrationDialect(await configure(t, { DATABASE_URL: url })) })
@@ -25,6 +25,19 @@ t.test('up, down to nothing, up again leaves the same schema', async (t) => {
   t.same(nothing, [])
 
   t.equal((await migrator.migrateToLatest()).error, undefined)
+  t.same(await query(url, CATALOGS), first)
+})
+
+t.test('one by one: down to nothing, and up again', async (t) => {
+  const url = await database(t)
+  const { migrator } = await open(t, url)
+  const first = await query(url, CATALOGS)
+  for (const name of MIGRATIONS.toReversed()) {
+    t.match((await migrator.migrateDown()).results, [{ migrationName: name, status: 'Success' }])
+  }
+  for (const name of MIGRATIONS) {
+    t.match((await migrator.migrateUp()).results, [{ migrationName: name, status: 'Success' }])
+  }
   t.same(await query(url, CATALOGS), first)
 })
 

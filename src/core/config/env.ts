@@ -41,15 +41,18 @@ function describe({ instancePath, message, params }: AjvError): string {
 export default fp<{ features: Feature[]; env?: NodeJS.ProcessEnv }>(
   async function env(fastify, { features, env: source = process.env }) {
     const all = withParts(features)
-    // An empty string is no value, except where it says that readiness requires nothing.
+    const schema = settingsOf(features)
+    // An empty string is no value, except of a list, which it leaves empty.
+    const isList = (name: string) => 'separator' in (schema.properties[name] ?? {})
     const data = Object.fromEntries(
-      Object.entries(source).filter(([name, value]) => value !== '' || name === 'READINESS_REQUIRES'),
+      Object.entries(source)
+        .filter(([name, value]) => value !== '' || isList(name))
+        .map(([name, value]) => [name, isList(name) ? value?.replaceAll(' ', '') : value]),
     )
-    if (data['READINESS_REQUIRES']) data['READINESS_REQUIRES'] = data['READINESS_REQUIRES'].replaceAll(' ', '')
     const problems = all.flatMap(({ secrets = [] }) => secrets.flatMap((name) => resolveSecret(data, name)))
     problems.push(...all.flatMap((feature) => feature.problems?.(data) ?? []))
     // @fastify/env marks the schema and merges into its options: it gets copies.
-    const options = { schema: structuredClone(settingsOf(features)), data, env: false }
+    const options = { schema: structuredClone(schema), data, env: false }
     await fastify.register(fastifyEnv, options).then(
       () => problems.push(...all.flatMap((feature) => feature.contradictions?.(fastify.config) ?? [])),
       ({ errors }: { errors: AjvError[] }) => problems.push(...errors.map(describe)),

@@ -29,8 +29,8 @@ declare module 'fastify' {
 export interface Check {
   name: string
   /**
-   * A required check that fails makes the service not ready; an optional one makes it degraded. A check is required, too,
-   * when `READINESS_REQUIRES` names it.
+   * A required check that fails makes the service not ready; an optional one makes it degraded. A check is required,
+   * too, when `READINESS_REQUIRES` names it.
    */
   required?: boolean
   /** Rejects when the backend does not serve. Given up when the signal aborts, after `HEALTH_TIMEOUT_MS`. */

@@ -1,16 +1,14 @@
 import { text } from '../../core/config/settings.ts'
-import type { Servers } from '../options.ts'
+import { POSTGRES_URL, type SeveralHosts } from '../options.ts'
 import { primaryClient } from './primary.ts'
 
-const URLS = { pattern: '^postgres(ql)?://' }
-
 /** Several hosts, of which one takes writes: the service uses that one, and follows the role without a restart. */
-const hosts: Servers = {
+const hosts: SeveralHosts = {
   name: 'hosts',
   settings: {
     DATABASE_URL: text(
       'postgres://user:password@host:5432/database; host:5432,host:5432 of which one takes writes; or the POSTGRES_ variables',
-      URLS,
+      POSTGRES_URL,
     ),
     POSTGRES_HOST: text('database host, or host,host; in place of DATABASE_URL', {
       pattern: '^[^\\s,]+(,[^\\s,]+)*$',

@@ -10,11 +10,11 @@ type Host = Pick<pg.ClientConfig, 'host' | 'port'>
 type Connected = ((err: Error) => void) | ((err: null, client: pg.Client) => void)
 
 /**
- * A `pg.Client` for several servers, of which one takes writes: it connects to that one, whichever it is by now. It can go
- * when pg knows several hosts (node-postgres PR 3643) and cuts off the clients of a server that lost the role.
- * Clients whose server is no longer the one are cut off, idle or not, as soon as another one connects.
- * Asking takes `timeoutMs` at the most. When no server takes writes, connecting rejects with the error of the server
- * that last did, or was named first.
+ * A `pg.Client` for several servers, of which one takes writes: it connects to that one, whichever it is by now. It can
+ * go when pg knows several hosts (node-postgres PR 3643) and cuts off the clients of a server that lost the role.
+ * Clients whose server is no longer the one are cut off, idle or not, as soon as another one connects. Asking takes
+ * `timeoutMs` at the most. When no server takes writes, connecting rejects with the error of the server that last did,
+ * or was named first.
  */
 export function primaryClient(options: pg.ClientConfig, hosts: Host[], timeoutMs: number): typeof pg.Client {
   const clients = new Map<pg.Client, Host>()

@@ -1,6 +1,6 @@
 import { Cluster, type Redis } from 'ioredis'
 import { type Config, problemsThatHold, type Settings, text } from '../../core/config/settings.ts'
-import { connectionOptions, password, reconnectDelay, renew, type Topology } from '../client.ts'
+import { commonOptions, type Listener, password, reconnectDelay, renew, type Topology } from '../client.ts'
 import { areHosts, hosts } from '../hosts.ts'
 
 /** A node that left is in the map of the slots until its replica has taken over: it is asked for this often. */
@@ -20,7 +20,7 @@ declare module '../../core/config/settings.ts' {
 /** A Redis Cluster: its keys are spread over several masters. */
 const cluster: Topology = {
   name: 'cluster',
-  servers: 'REDIS_CLUSTER_NODES',
+  setting: 'REDIS_CLUSTER_NODES',
   settings,
 
   problems({ REDIS_CLUSTER_NODES: nodes, REDIS_URL: url }) {
@@ -33,16 +33,16 @@ const cluster: Topology = {
 
   reasons: { codes: { unreachable: ['CLUSTERDOWN'] } },
 
-  client(config, onLost) {
+  client(config, listener) {
     if (config.REDIS_CLUSTER_NODES === undefined) return undefined
-    const redis = clusterClient(config, onLost)
+    const redis = clusterClient(config, listener)
     return { redis, ping: () => ping(redis) }
   },
 }
 
 export default cluster
 
-function clusterClient(config: Config, onLost: () => void): Cluster {
+function clusterClient(config: Config, listener: Listener): Cluster {
   const { protocol, username, password: initial } = new URL(config.REDIS_URL)
   const client = new Cluster(hosts(config.REDIS_CLUSTER_NODES as string, 6_379), {
     lazyConnect: true,
@@ -57,7 +57,7 @@ function clusterClient(config: Config, onLost: () => void): Cluster {
     // The connection looks the name up itself, and TLS can verify it.
     dnsLookup: (name, found) => found(null, name),
     redisOptions: {
-      ...connectionOptions(config),
+      ...commonOptions(config),
       ...(username && { username: decodeURIComponent(username) }),
       ...(initial && { password: decodeURIComponent(initial) }),
       ...(protocol === 'rediss:' && { tls: {} }),
@@ -65,14 +65,14 @@ function clusterClient(config: Config, onLost: () => void): Cluster {
   })
   client.on('+node', (node: Redis) => {
     // Nodes have options of their own, and ioredis sets none of them again.
-    renew(client, node.options, () => ({ password: password(config) }))
+    renew(node.options, () => ({ password: password(config) }), listener)
     // Connect to each master now: a command sent while it is still connecting fails.
     if (!node.options.readOnly) node.connect().catch(() => {})
   })
   client.on('node error', (err) => client.emit('error', err))
   let refresh: NodeJS.Timeout | undefined
   client.on('-node', () => {
-    onLost()
+    listener.onLost()
     if (refresh) return
     refresh = setTimeout(() => {
       refresh = undefined

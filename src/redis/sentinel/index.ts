@@ -20,7 +20,7 @@ declare module '../../core/config/settings.ts' {
 /** The master that Redis Sentinel names, whichever it is by now. */
 const sentinel: Topology = {
   name: 'sentinel',
-  servers: 'REDIS_SENTINELS',
+  setting: 'REDIS_SENTINELS',
   settings,
   secrets: ['REDIS_SENTINEL_PASSWORD'],
 
@@ -33,12 +33,13 @@ const sentinel: Topology = {
 
   reasons: { messages: [['unreachable', /^All sentinels are unreachable/]] },
 
-  client(config) {
+  client(config, listener) {
     if (config.REDIS_SENTINELS === undefined) return undefined
     const redis = new Redis(config.REDIS_URL, { ...clientOptions(config), ...sentinelOptions(config) })
-    redis.on('reconnecting', () =>
-      renew(redis, redis.options, () => ({ password: password(config), sentinelPassword: sentinelPassword(config) })),
-    )
+    redis.on('reconnecting', () => {
+      renew(redis.options, () => ({ password: password(config) }), listener)
+      renew(redis.options, () => ({ sentinelPassword: sentinelPassword(config) }), listener)
+    })
     return { redis, ping: () => redis.ping() }
   },
 }

@@ -4,8 +4,10 @@ import cluster from '../../../src/redis/cluster/index.ts'
 import { configure } from '../../support/app.ts'
 import { DATABASE_URL, eachIsOneProblem } from '../../support/settings.ts'
 
+const LISTENER = { onLost() {}, onFailed() {} }
+
 async function client(t: Test, variables: NodeJS.ProcessEnv) {
-  return cluster.client(await configure(t, { DATABASE_URL, ...variables }), () => {})?.redis as Cluster
+  return cluster.client(await configure(t, { DATABASE_URL, ...variables }), LISTENER)?.redis as Cluster
 }
 
 eachIsOneProblem(t, [

@@ -1,11 +1,14 @@
 import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
+import { reasonOf } from '../../../src/core/reasons.ts'
 import sentinel from '../../../src/redis/sentinel/index.ts'
 import { configure } from '../../support/app.ts'
 import { DATABASE_URL, eachIsOneProblem } from '../../support/settings.ts'
 
+const LISTENER = { onLost() {}, onFailed() {} }
+
 async function client(t: Test, variables: NodeJS.ProcessEnv) {
-  return sentinel.client(await configure(t, { DATABASE_URL, ...variables }), () => {})?.redis as Redis
+  return sentinel.client(await configure(t, { DATABASE_URL, ...variables }), LISTENER)?.redis as Redis
 }
 
 eachIsOneProblem(t, [
@@ -39,4 +42,10 @@ t.test('Sentinel takes user, password, database and TLS from REDIS_URL, and has 
     enableTLSForSentinelMode: true,
     sentinelTLS: {},
   })
+})
+
+t.test('sentinels that refuse are told apart from those that cannot be reached', async (t) => {
+  const all = 'All sentinels are unreachable. Retrying from scratch after 50ms. Last error: '
+  t.equal(reasonOf(new Error(`${all}Connection is closed.`)), 'refused')
+  t.equal(reasonOf(new Error(`${all}connect EHOSTUNREACH`)), 'unreachable')
 })
