@@ -54,8 +54,9 @@ export const skeleton: Part = {
   edit: [
     { file: 'tsconfig.json', from: '"skeleton", ' },
     { file: 'package.json', from: ',\n      "skeleton/test/**/*.test.ts"' },
+    { file: '.ci/run', lines: ['npm run check:skeleton'] },
     { file: 'Dockerfile', lines: ['org.opencontainers.image.licenses'] },
   ],
   packages: ['@clack/prompts'],
-  scripts: ['init'],
+  scripts: ['init', 'check:skeleton'],
 }

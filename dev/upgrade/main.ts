@@ -45,7 +45,7 @@ function main([wanted, ...rest]: string[]): number {
   if (from === to) return say(`This service has version ${record.version} (${to}) already.`)
 
   const old = versions.render('old', prefix, from, record)
-  const next = versions.render('new', prefix, to, record)
+  const next = versions.render('new', prefix, to, { ...record, commit: to })
   const renames = renamedMigrations(old, next)
   const base = versions.commit('old', `The skeleton ${old.version}`)
   const theirs = versions.commit('new', `Upgrade the skeleton from ${old.version} to ${next.version}`, [base])

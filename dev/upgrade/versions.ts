@@ -67,7 +67,7 @@ export class Versions {
     git('read-tree', commit)
     git('checkout-index', '--all')
     const changelog = tried(this.#git, 'show', `${commit}:CHANGELOG.md`) ?? ''
-    const command = [path.join(folder, 'skeleton/render.ts'), JSON.stringify({ ...choices, commit })]
+    const command = [path.join(folder, 'skeleton/render.ts'), JSON.stringify(choices)]
     let report: Report
     try {
       report = JSON.parse(

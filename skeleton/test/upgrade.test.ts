@@ -1,7 +1,8 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
-import { commit, folder, git, type Result, ROOT, run } from './support.ts'
+import { commit, git, type Result, ROOT, run } from '../copy.ts'
+import { folder } from './support.ts'
 
 /** A skeleton in small, with the mechanism as it is here. */
 const FILES: Record<string, string> = {
@@ -237,7 +238,6 @@ t.test('what cannot be upgraded is refused, and stays as it is', async (t) => {
       const manifest = JSON.parse(before)
       return JSON.stringify({ ...manifest, skeleton: { ...manifest.skeleton, ...change } })
     })
-  const reset = () => git(root, 'reset', '--hard', '--quiet', 'HEAD')
 
   t.test('without a version', (t) => refused(t, [], /^usage: npm run upgrade/))
   t.test('to a version that there is not', (t) =>
@@ -278,7 +278,6 @@ t.test('what cannot be upgraded is refused, and stays as it is', async (t) => {
     rmSync(path.join(alone, '.git'), { recursive: true })
     t.match(await upgrade(alone, '1.1.0'), { code: 1, stderr: 'no git repository' })
   })
-  reset()
 })
 
 t.test('without the commit in its record, it goes by the version', async (t) => {

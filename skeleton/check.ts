@@ -1,0 +1,80 @@
+/**
+ * `npm run check:skeleton`: services made by init, with every optional feature left out alone, kept alone, all and none,
+ * must pass type check and linter; the one with none its tests too (not with --no-tests).
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { copyProject, type Result, run } from './copy.ts'
+import { optional, withNeeded } from './render.ts'
+
+/** As long as a name may be, and with what only quotes make an identifier. */
+const NAME = 'orders-of-the-customers-in-all-countries'
+const TAIL = 60
+
+interface Case {
+  title: string
+  flags: string[]
+  /** Commands of the service that must pass, as npm takes them. */
+  commands: string[][]
+}
+
+const { tests } = parseArgs({ options: { tests: { type: 'boolean', default: true } }, allowNegative: true }).values
+const STATIC = [
+  ['run', '--silent', 'typecheck'],
+  ['run', '--silent', 'lint'],
+]
+
+const features = (kept: string[]) => ['--features', kept.join(',') || 'none']
+/** A feature goes together with those that need it. */
+const without = (name: string) => optional.filter((other) => !withNeeded([other]).includes(name))
+
+const cases: Case[] = [
+  { title: 'all', flags: features(optional), commands: STATIC },
+  { title: 'all, without the fault suite', flags: [...features(optional), '--no-faults'], commands: STATIC },
+  ...optional.map((name) => ({ title: `without ${name}`, flags: features(without(name)), commands: STATIC })),
+  ...optional.map((name) => ({ title: `${name} alone`, flags: features([name]), commands: STATIC })),
+  { title: 'none', flags: features([]), commands: tests ? [...STATIC, ['test']] : STATIC },
+  { title: 'none, without the fault suite', flags: [...features([]), '--no-faults'], commands: STATIC },
+]
+
+const temporary = mkdtempSync(path.join(tmpdir(), 'check-skeleton-'))
+try {
+  for (const [index, { title, flags, commands }] of cases.entries()) {
+    const failure = await check(path.join(temporary, String(index)), flags, commands)
+    process.stdout.write(failure === undefined ? `ok      ${title}\n` : `NOT OK  ${title}\n${failure}\n`)
+    if (failure !== undefined) process.exitCode = 1
+  }
+} finally {
+  rmSync(temporary, { recursive: true, force: true })
+}
+
+/** The end of what the first command that failed has printed. */
+async function check(folder: string, flags: string[], commands: string[][]): Promise<string | undefined> {
+  copyProject(folder)
+  const made = await run(folder, 'node', 'skeleton/init.ts', '--name', NAME, ...flags)
+  if (made.code !== 0) return tail('init', made)
+  for (const command of commands) {
+    const result = await run(folder, 'npm', ...command)
+    if (result.code !== 0) return tail(`npm ${command.join(' ')}`, result)
+  }
+  const named = await run(
+    folder,
+    'git',
+    'grep',
+    '--ignore-case',
+    '--line-number',
+    '-e',
+    'footing',
+    '--',
+    ':!package.json',
+  )
+  if (named.stdout) return tail('git grep footing', named)
+  rmSync(folder, { recursive: true })
+  return undefined
+}
+
+function tail(command: string, { stdout, stderr }: Result): string {
+  return `${command}\n${`${stdout}${stderr}`.trimEnd().split('\n').slice(-TAIL).join('\n')}`
+}

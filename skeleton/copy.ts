@@ -1,0 +1,56 @@
+/** Copies of the project, for checks that change them. */
+import { execFile, execFileSync } from 'node:child_process'
+import { cpSync, mkdirSync, symlinkSync } from 'node:fs'
+import path from 'node:path'
+
+export const ROOT = path.join(import.meta.dirname, '..')
+
+export interface Result {
+  code: number
+  stdout: string
+  stderr: string
+}
+
+/** As for a user with nothing configured, and for a process that no test runner watches. */
+const env = {
+  ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(NODE_OPTIONS|_?TAP.*)$/.test(name))),
+  GIT_CONFIG_GLOBAL: '/dev/null',
+  GIT_CONFIG_NOSYSTEM: '1',
+}
+const AS_SOMEBODY = ['-c', 'user.name=Somebody', '-c', 'user.email=somebody@example.com']
+const maxBuffer = 2 ** 26
+
+/** Runs a command to its end, whatever its exit code. */
+export function run(cwd: string, command: string, ...args: string[]): Promise<Result> {
+  return new Promise((resolve) => {
+    execFile(command, args, { cwd, env, maxBuffer }, (error, stdout, stderr) => {
+      resolve({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr })
+    })
+  })
+}
+
+export function git(cwd: string, ...args: string[]): string {
+  return execFileSync('git', [...AS_SOMEBODY, ...args], { cwd, env, maxBuffer, encoding: 'utf8' })
+}
+
+/** Commits all that is in the folder; returns the commit. */
+export function commit(cwd: string, message: string, { init = false } = {}): string {
+  if (init) git(cwd, 'init', '--quiet', '--initial-branch=main')
+  git(cwd, 'add', '--all')
+  git(cwd, 'commit', '--quiet', '--message', message)
+  return git(cwd, 'rev-parse', 'HEAD').trim()
+}
+
+/**
+ * Makes a repository with one commit, of the project as it lies here: with changes that are not committed, and with a
+ * link to its packages.
+ */
+export function copyProject(folder: string): void {
+  mkdirSync(folder)
+  const listed = git(ROOT, 'ls-files', '-z', '--cached', '--others', '--exclude-standard', '--deduplicate')
+  const deleted = new Set(git(ROOT, 'ls-files', '-z', '--deleted').split('\0'))
+  for (const file of listed.split('\0').filter((name) => name && !deleted.has(name)))
+    cpSync(path.join(ROOT, file), path.join(folder, file))
+  commit(folder, 'The skeleton', { init: true })
+  symlinkSync(path.join(ROOT, 'node_modules'), path.join(folder, 'node_modules'))
+}
