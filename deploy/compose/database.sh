@@ -4,20 +4,20 @@ set -eu
 
 psql --set ON_ERROR_STOP=1 --username "${POSTGRES_USER:-postgres}" --dbname postgres \
   --set owner_password="$OWNER_PASSWORD" --set service_password="$SERVICE_PASSWORD" <<'SQL'
-create role footing_owner login password :'owner_password';
-create role footing login password :'service_password';
+create role "footing_owner" login password :'owner_password';
+create role "footing" login password :'service_password';
 -- What the service would ask for itself, where a pooler in between does not let it.
-alter role footing set statement_timeout = '30s';
+alter role "footing" set statement_timeout = '30s';
 
-create database footing owner footing_owner;
-revoke all on database footing from public;
-grant connect on database footing to footing;
+create database "footing" owner "footing_owner";
+revoke all on database "footing" from public;
+grant connect on database "footing" to "footing";
 
-\connect footing
+\connect "footing"
 -- The one thing that takes a superuser.
 create extension if not exists timescaledb;
 
 -- Reading kysely_migration is among these rights: readiness compares it with the code.
-alter default privileges for role footing_owner grant select, insert, update, delete on tables to footing;
-alter default privileges for role footing_owner grant usage, select on sequences to footing;
+alter default privileges for role "footing_owner" grant select, insert, update, delete on tables to "footing";
+alter default privileges for role "footing_owner" grant usage, select on sequences to "footing";
 SQL
