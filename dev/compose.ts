@@ -8,3 +8,12 @@ export const composeVariables = [
   ['POSTGRES_SERVICE_PASSWORD', 'development', 'password of footing, which serves and owns nothing'],
   ['REDIS_PASSWORD', 'development', 'password of Redis'],
 ] as const
+
+/** For .env.example, and in force as they stand: Compose reads its defaults from that file. */
+export function composeExample(): string {
+  const head =
+    '\n# For compose.yaml alone, with the defaults of development. A password is letters, digits, - and _, since it\n' +
+    '# becomes part of a URL. The first start of the database sets those of its roles.\n'
+  const lines = composeVariables.map(([name, fallback, description]) => `\n# ${description}\n${name}=${fallback}\n`)
+  return head + lines.join('')
+}

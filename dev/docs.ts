@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { features } from '../src/app.ts'
 import { settingsOf } from '../src/core/config/env.ts'
-import { composeVariables } from './compose.ts'
+import { composeExample } from './compose.ts'
 
 const ROOT = path.join(import.meta.dirname, '..')
 const TABLE = /(<!-- environment -->\n)[\s\S]*(<!-- \/environment -->)/
@@ -46,15 +46,6 @@ function example(): string {
     ({ name, values, fallback, description }) => `\n# ${description} (${values})\n# ${name}=${fallback}\n`,
   )
   return head + lines.join('') + composeExample()
-}
-
-/** In force as they stand: Compose reads its defaults from this file. */
-function composeExample(): string {
-  const head =
-    '\n# For compose.yaml alone, with the defaults of development. A password is letters, digits, - and _, since it\n' +
-    '# becomes part of a URL. The first start of the database sets those of its roles.\n'
-  const lines = composeVariables.map(([name, fallback, description]) => `\n# ${description}\n${name}=${fallback}\n`)
-  return head + lines.join('')
 }
 
 function table(): string {

@@ -29,24 +29,165 @@ export interface Feature extends Part {
 }
 
 export const features: Record<string, Feature> = {
+  tenants: {
+    description: 'rows of several tenants in one table, kept apart by row-level security',
+    remove: ['src/tenants', 'test/tenants', 'migrations/20261101000002_tenants.ts', 'seeds/20261101000000_tenants.ts'],
+    edit: [
+      { file: 'src/app.ts', lines: ["import('./tenants/index.ts')"] },
+      // What kysely-codegen writes for a database without tables.
+      {
+        file: 'src/database/types.ts',
+        from: `import type { ColumnType } from "kysely";
+
+export type Generated<T> = T extends ColumnType<infer S, infer I, infer U>
+  ? ColumnType<S, I | undefined, U>
+  : ColumnType<T, T | undefined, T>;
+
+export type Timestamp = ColumnType<Date, Date | string, Date | string>;
+
+export interface Tenants {
+  created_at: Generated<Timestamp>;
+  id: Generated<string>;
+  is_active: Generated<boolean>;
+  name: string;
+  slug: string;
+  updated_at: Generated<Timestamp>;
+}
+
+export interface DB {
+  tenants: Tenants;
+}
+`,
+        to: 'export interface DB {}\n',
+      },
+    ],
+  },
+  transact: {
+    description: 'transactions that are tried again when the database says so',
+    remove: ['src/transact', 'test/transact'],
+  },
+  cache: {
+    description: 'a cache in Redis, which fails open',
+    remove: ['src/cache', 'test/cache'],
+    edit: [{ file: 'src/app.ts', lines: ["import('./cache/index.ts')"] }],
+    packages: ['async-cache-dedupe'],
+  },
+  metrics: {
+    description: '/metrics for Prometheus, off unless switched on',
+    remove: [
+      'src/metrics',
+      'src/database/metrics.ts',
+      'src/migrations/metrics.ts',
+      'src/cache/metrics.ts',
+      'test/metrics',
+      'test/database/metrics.test.ts',
+      'test/migrations/metrics.test.ts',
+      'test/cache/metrics.test.ts',
+      'test/support/metrics.ts',
+      'deploy/kubernetes/components',
+    ],
+    edit: [
+      { file: 'src/app.ts', lines: ["import('./metrics/index.ts')"] },
+      { file: 'src/database/index.ts', lines: ["import('./metrics.ts')"] },
+      { file: 'src/migrations/index.ts', lines: ["import('./metrics.ts')"] },
+      { file: 'src/cache/index.ts', from: ", metrics: () => import('./metrics.ts')" },
+    ],
+    packages: ['@prometheus-io/client', 'prom2javascript', '@kubernetes-models/prometheus-operator'],
+  },
+  openapi: {
+    description: 'the description of the API at /docs, and a typed client made of it',
+    remove: ['src/openapi', 'test/openapi'],
+    edit: [
+      { file: 'src/app.ts', lines: ["import('./openapi/index.ts')"] },
+      { file: 'dev/main.ts', lines: ["'API_DOCS'"] },
+      { file: 'deploy/compose/services.yaml', lines: ['API_DOCS:'] },
+      { file: '.ci/run', from: 'chromium ' },
+    ],
+    packages: [
+      '@fastify/swagger',
+      '@fastify/swagger-ui',
+      '@seriousme/openapi-schema-validator',
+      'openapi-fetch',
+      'openapi-typescript',
+      'playwright-core',
+    ],
+  },
+  hosts: {
+    description: 'several database hosts, of which the one that takes writes is found',
+    remove: ['src/database/hosts', 'test/database/hosts'],
+    edit: [{ file: 'src/database/parts.ts', lines: ["import('./hosts/index.ts')"] }],
+  },
+  sentinel: {
+    description: 'Redis behind Sentinel, which names the master',
+    remove: [
+      'src/redis/sentinel',
+      'test/redis/sentinel',
+      'test/redis/cluster/sentinel.test.ts',
+      'test/cache/sentinel.test.ts',
+    ],
+    edit: [{ file: 'src/redis/parts.ts', lines: ["import('./sentinel/index.ts')"] }],
+  },
+  cluster: {
+    description: 'Redis Cluster, keys spread over several masters',
+    remove: ['src/redis/cluster', 'test/redis/cluster', 'test/cache/cluster.test.ts'],
+    edit: [{ file: 'src/redis/parts.ts', lines: ["import('./cluster/index.ts')"] }],
+  },
+  'time-series': {
+    description: 'TimescaleDB, where the server has it',
+    remove: ['migrations/20261101000001_time_series.ts', 'test/time-series'],
+    edit: [
+      {
+        file: 'deploy/compose/services.yaml',
+        from: 'timescale/timescaledb:2.17.2-pg16',
+        to: 'postgres:16-alpine',
+      },
+      { file: 'deploy/compose/database.sh', lines: ['timescaledb', 'takes a superuser'] },
+    ],
+  },
   kubernetes: {
     description: 'manifests for Kubernetes, with a job or the boot as the one that migrates',
-    remove: ['deploy/kubernetes', 'test/kubernetes.test.ts'],
+    remove: ['deploy/kubernetes', 'test/deploy/kubernetes.test.ts'],
+    packages: ['kubernetes-models', '@kubernetes-models/prometheus-operator'],
+  },
+  compose: {
+    description: 'Docker Compose: the service with its backends, by profiles',
+    remove: ['compose.yaml', 'deploy/compose', 'dev/compose.ts', 'test/deploy/compose.test.ts'],
+    edit: [
+      { file: 'dev/docs.ts', lines: ["from './compose.ts'"] },
+      { file: 'dev/docs.ts', from: ' + composeExample()' },
+      { file: '.github/workflows/ci.yml', lines: ['docker compose up', 'curl --fail'] },
+      {
+        file: '.github/dependabot.yml',
+        from: `  - package-ecosystem: docker-compose
+    directory: /
+    schedule:
+      interval: weekly
+    cooldown:
+      default-days: 7
+`,
+      },
+    ],
   },
   bench: {
     description: 'the bench: the service beside others, its costs, its behaviour in outages',
+    needs: ['tenants', 'cache'],
     remove: ['bench'],
     edit: [{ file: 'tsconfig.json', from: '"bench/*.ts", ' }],
     scripts: ['bench', 'bench:faults', 'soak'],
   },
   faults: {
     description: 'the fault suite: tests that stop, freeze and cut off the backends',
-    remove: ['test/faults'],
+    remove: ['test/faults', 'test/fixtures'],
   },
 }
 
 /** What several features share, and goes when all of them are left out. */
-export const together: (Part & { without: string[] })[] = []
+export const together: (Part & { without: string[] })[] = [
+  { without: ['sentinel', 'cluster'], remove: ['test/support/redis-command.ts'] },
+  { without: ['time-series', 'compose'], remove: ['test/support/timescaledb.ts'] },
+  { without: ['kubernetes', 'compose'], packages: ['yaml'] },
+  { without: ['faults', 'bench'], remove: ['test/support/client.ts'] },
+]
 
 /** What belongs to the skeleton alone, and is gone from every service. */
 export const skeleton: Part = {
