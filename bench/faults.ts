@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { startPostgres } from '../dev/postgres.ts'
 import { startRedis } from '../dev/redis.ts'
 import { OUTAGES } from './outages.ts'
-import { FOOTING, NAIVE, PEERS, Run, type Subject } from './subjects.ts'
+import { NAIVE, PEERS, Run, type Subject, THIS } from './subjects.ts'
 
 const PATIENCE_MS = 5_000
 const WATCH_MS = 6_000
@@ -50,7 +50,7 @@ async function measure(subject: Subject, { make, mend }: (typeof OUTAGES)[string
   stack.defer(() => redis.close())
   const run = await Run.start(subject, { databaseUrl: postgres.url, redisUrl: redis.url })
   stack.defer(() => run.kill())
-  const url = run.url(subject === FOOTING ? '/health' : subject.ready)
+  const url = run.url(subject === THIS ? '/health' : subject.ready)
   await probe(url)
 
   const [broken] = await Promise.all([watch(url, (status) => status !== 200), make(postgres, redis)])
@@ -66,7 +66,7 @@ async function measure(subject: Subject, { make, mend }: (typeof OUTAGES)[string
   return `${during}, slowest ${ms(broken.slowestMs)}; ${after}`
 }
 
-const subjects = [FOOTING, NAIVE, ...PEERS]
+const subjects = [THIS, NAIVE, ...PEERS]
 process.stdout.write(
   `| | ${subjects.map(({ name }) => name).join(' | ')} |\n|${' --- |'.repeat(subjects.length + 1)}\n`,
 )

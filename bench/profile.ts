@@ -5,7 +5,7 @@ import { type Bench, CONNECTIONS, type Measured } from './bench.ts'
 import { makeNotes } from './fixtures.ts'
 import { reads } from './reads/read.ts'
 import { Table } from './report.ts'
-import { BARE, FOOTING, NAIVE, ROUTES, Run, type Subject } from './subjects.ts'
+import { BARE, NAIVE, ROUTES, Run, type Subject, THIS } from './subjects.ts'
 
 /** What takes less than this part of the time is left out. */
 const LEAST = 0.02
@@ -31,7 +31,7 @@ export async function profile({ servers, load, quick }: Bench): Promise<Measured
   )
   const databaseUrl = await servers.migratedDatabase(makeNotes)
   const profiles: [string, Subject, string][] = [
-    ['this service', FOOTING, FOOTING.ready],
+    ['this service', THIS, THIS.ready],
     ['bare', BARE, BARE.ready],
     ['naive', NAIVE, NAIVE.ready],
     ...reads
@@ -39,7 +39,7 @@ export async function profile({ servers, load, quick }: Bench): Promise<Measured
       .map(({ name, route }): [string, Subject, string] => [`read by ${name}`, ROUTES, route]),
   ]
   for (const [name, subject, route] of profiles) {
-    const folder = mkdtempSync(path.join(tmpdir(), 'footing-profile-'))
+    const folder = mkdtempSync(path.join(tmpdir(), 'profile-'))
     try {
       const env = {
         NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${folder}`,

@@ -2,7 +2,7 @@ import { Agent } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Bench, Measured } from './bench.ts'
 import { interleave, ratio, type Sample, Table, under } from './report.ts'
-import { BARE, FOOTING, NAIVE, Run, type Subject, statusOf } from './subjects.ts'
+import { BARE, NAIVE, Run, type Subject, statusOf, THIS } from './subjects.ts'
 
 const MANY = 32
 const PROBES_PER_SECOND = 1_000
@@ -57,7 +57,7 @@ export async function replicas({ servers, quick }: Bench): Promise<Measured> {
     }
     const held = await servers.connections(databaseUrl)
     const { statements } = await servers.counts(databaseUrl)
-    const waits = subject === FOOTING ? runs.map(({ output }) => lockWaitMs(output)) : []
+    const waits = subject === THIS ? runs.map(({ output }) => lockWaitMs(output)) : []
     return {
       runs,
       sample: {
@@ -80,13 +80,13 @@ export async function replicas({ servers, quick }: Bench): Promise<Measured> {
   const migrated = () => servers.migratedDatabase()
 
   const counts = quick ? [1, 4] : [1, 4, 16, MANY]
-  for (const count of counts) await times(`${count}, new`, FOOTING, count, empty)()
+  for (const count of counts) await times(`${count}, new`, THIS, count, empty)()
   await times(`naive: ${MANY}, new`, NAIVE, MANY, empty)()
   await interleave(quick ? 1 : 3, [
-    times(`${MANY}, migrated`, FOOTING, MANY, migrated),
+    times(`${MANY}, migrated`, THIS, MANY, migrated),
     times(`bare: ${MANY}`, BARE, MANY, migrated),
   ])
-  for (const subject of [FOOTING, NAIVE]) {
+  for (const subject of [THIS, NAIVE]) {
     await table.measure(`${subject.name}: ${MANY}, probed`, async () => {
       const databaseUrl = await migrated()
       const { runs } = await boot(subject, MANY, databaseUrl)

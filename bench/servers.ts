@@ -6,7 +6,7 @@ import { startPostgres } from '../dev/postgres.ts'
 import { startRedis } from '../dev/redis.ts'
 import { createMigrator } from '../src/migrations/migrator.ts'
 
-const ROLE = 'footing'
+const ROLE = 'bench'
 /** Room for 32 replicas that all migrate. */
 const MAX_CONNECTIONS = 400
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Bench, Measured } from './bench.ts'
 import { atMost, interleave, ratio, Table } from './report.ts'
-import { BARE, FOOTING, NAIVE, PEERS, Run } from './subjects.ts'
+import { BARE, NAIVE, PEERS, Run, THIS } from './subjects.ts'
 
 const SETTLE_MS = 300
 
@@ -21,7 +21,7 @@ export async function start({ servers, quick }: Bench): Promise<Measured> {
   const { redisUrl } = servers
   await interleave(
     quick ? 3 : 9,
-    [FOOTING, BARE, NAIVE, ...PEERS].map(
+    [THIS, BARE, NAIVE, ...PEERS].map(
       (subject) => () =>
         table.measure(subject.name, async () => {
           const run = await Run.start(subject, { databaseUrl, redisUrl })
@@ -34,8 +34,8 @@ export async function start({ servers, quick }: Bench): Promise<Measured> {
   return {
     table,
     targets: [
-      atMost(0.55, 'start to ready over naive', ratio(of(FOOTING.name), of(NAIVE.name))),
-      atMost(1.1, 'start to ready over bare', ratio(of(FOOTING.name), of(BARE.name))),
+      atMost(0.55, 'start to ready over naive', ratio(of(THIS.name), of(NAIVE.name))),
+      atMost(1.1, 'start to ready over bare', ratio(of(THIS.name), of(BARE.name))),
     ],
   }
 }

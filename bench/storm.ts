@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Bench, CONNECTIONS, type Measured } from './bench.ts'
 import { atLeast, atMost, interleave, ratio, Table, under } from './report.ts'
-import { BARE, FOOTING, NAIVE, PEERS, Run, type Subject } from './subjects.ts'
+import { BARE, NAIVE, PEERS, Run, type Subject, THIS } from './subjects.ts'
 
 const SETTLE_MS = 500
 
@@ -60,8 +60,8 @@ export async function storm({ servers, load, quick }: Bench): Promise<Measured> 
     })
 
   await interleave(quick ? 2 : 5, [
-    probe('this service `/health`', FOOTING, '/health'),
-    probe('this service `/health/ready`', FOOTING, '/health/ready'),
+    probe('this service `/health`', THIS, '/health'),
+    probe('this service `/health/ready`', THIS, '/health/ready'),
     probe(BARE.name, BARE, BARE.ready),
     probe(NAIVE.name, NAIVE, NAIVE.ready),
     ...PEERS.map((peer) => probe(peer.name, peer, peer.ready)),

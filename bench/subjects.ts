@@ -29,7 +29,7 @@ const peer = (name: string, file: string, ready = '/health'): Subject => ({
 })
 
 /** This service as `npm start` runs it, without npm: `exec` makes the shell its process. */
-export const FOOTING: Subject = {
+export const THIS: Subject = {
   name: 'this service',
   argv: ['sh', '-c', manifest.scripts.start.replaceAll(/(?<=^|[\s;&|])node /g, 'exec node ')],
   ready: '/health/ready',
@@ -48,7 +48,7 @@ export const PEERS = [
   peer('lightship', 'lightship.mjs', '/ready'),
 ]
 
-const logs = mkdtempSync(path.join(tmpdir(), 'footing-bench-'))
+const logs = mkdtempSync(path.join(tmpdir(), 'bench-'))
 const running = new Set<ChildProcess>()
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL')

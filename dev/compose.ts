@@ -1,11 +1,17 @@
+import { service } from '../src/core/service.ts'
+
 /** What compose.yaml takes from the environment beside settings of the service: name, default, description. */
 export const composeVariables = [
   ['PUBLISH_SERVICE_PORT', '3000', "the service's port on this machine"],
   ['PUBLISH_DATABASE_PORT', '5432', "the database's port on this machine"],
   ['PUBLISH_REDIS_PORT', '6379', "Redis' port on this machine"],
   ['POSTGRES_SUPERUSER_PASSWORD', 'development', 'password of the role postgres, which makes the others'],
-  ['POSTGRES_OWNER_PASSWORD', 'development', 'password of footing_owner, which owns the schema and migrates it'],
-  ['POSTGRES_SERVICE_PASSWORD', 'development', 'password of footing, which serves and owns nothing'],
+  [
+    'POSTGRES_OWNER_PASSWORD',
+    'development',
+    `password of ${service.name}_owner, which owns the schema and migrates it`,
+  ],
+  ['POSTGRES_SERVICE_PASSWORD', 'development', `password of ${service.name}, which serves and owns nothing`],
   ['REDIS_PASSWORD', 'development', 'password of Redis'],
 ] as const
 

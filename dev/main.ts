@@ -3,6 +3,7 @@ import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import pretty from 'pino-pretty'
+import { service } from '../src/core/service.ts'
 import { parts } from '../src/redis/parts.ts'
 import { ownedDatabases } from './databases.ts'
 import { FolderInUseError, openFolder } from './managed-folder.ts'
@@ -78,7 +79,8 @@ async function database(): Promise<Record<string, string>> {
   const directory = join(LOCAL, `postgres-${version}`)
   const server = await startPostgres({ version, directory, onExit: (reason) => died('PostgreSQL', reason) })
   running.defer(() => server.close())
-  const [url = '', testUrl = ''] = await ownedDatabases(server.url, 'footing', ['footing', 'footing_test'])
+  const { name } = service
+  const [url = '', testUrl = ''] = await ownedDatabases(server.url, name, [name, `${name}_test`])
   return { DATABASE_URL: url, TEST_DATABASE_URL: testUrl }
 }
 

@@ -21,7 +21,7 @@ export interface PostgresOptions {
 }
 
 /** Names a folder made by `createTemplate()`, which temporary servers of this process and its children copy. */
-export const TEMPLATE_VARIABLE = 'FOOTING_POSTGRES_TEMPLATE'
+export const TEMPLATE_VARIABLE = 'TEST_POSTGRES_TEMPLATE'
 
 const THROW_AWAY = {
   fsync: 'off',
@@ -38,7 +38,7 @@ const THROW_AWAY = {
 export async function startPostgres(options: PostgresOptions = {}): Promise<Server> {
   const { version = 16, directory, settings } = options
   const binaries = postgresBinaries(version)
-  const home = await openFolder(`footing-postgres-${version}-`, directory)
+  const home = await openFolder(`postgres-${version}-`, directory)
   const data = join(home.folder, 'data')
   try {
     await createData(home, version, options.copyOf)
@@ -47,7 +47,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Serv
     await home.close()
     throw error
   }
-  const mark = `footing-${randomBytes(8).toString('hex')}`
+  const mark = `managed-${randomBytes(8).toString('hex')}`
   const allSettings = {
     listen_addresses: '127.0.0.1',
     unix_socket_directories: '',
@@ -77,7 +77,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Serv
 
 /** Runs initdb once for all temporary servers to come; set `TEMPLATE_VARIABLE` to the folder, close it at the end. */
 export async function createTemplate(version: PostgresVersion): Promise<ManagedFolder> {
-  const home = await openFolder(`footing-template-${version}-`)
+  const home = await openFolder(`postgres-template-${version}-`)
   try {
     await createData(home, version)
   } catch (error) {

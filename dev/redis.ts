@@ -27,7 +27,7 @@ export interface RedisOptions {
 export async function startRedis(options: RedisOptions = {}): Promise<Server> {
   const { directory, password = randomBytes(16).toString('hex') } = options
   const { command, env } = await redisBinary()
-  const home = await openFolder('footing-redis-', directory)
+  const home = await openFolder('redis-', directory)
   // A file, because everybody on the machine can read a command line.
   const file = join(home.folder, 'redis.conf')
   const settings = {

@@ -38,7 +38,7 @@ async function main(): Promise<number> {
     // As it is installed, tap has a TypeScript plugin in it, which TypeScript 7 breaks.
     promisify(execFile)(process.execPath, [TAP, 'build'], { cwd: ROOT }),
   ])
-  const tap = await openFolder('footing-tap-', undefined, 'inherit')
+  const tap = await openFolder('tap-', undefined, 'inherit')
   running.defer(() => tap.close())
   const TEST_BUILD = await built(join(tap.folder, 'dist'))
   const { exited } = await tap.start({
@@ -81,7 +81,7 @@ async function servers(version: PostgresVersion): Promise<NodeJS.ProcessEnv> {
 async function ownPostgres(): Promise<string> {
   const server = await startPostgres({ version: postgresVersion(process.env['PG_VERSION']) })
   running.defer(() => server.close())
-  const [url = ''] = await ownedDatabases(server.url, 'footing', ['footing_test'])
+  const [url = ''] = await ownedDatabases(server.url, 'test', ['test'])
   return url
 }
 
@@ -93,7 +93,7 @@ async function ownRedis(): Promise<string> {
 
 /** The name of a migrated database, which the tests clone and nobody is connected to. */
 async function migratedTemplate(database: string): Promise<string> {
-  const name = `footing_template_${randomBytes(4).toString('hex')}`
+  const name = `test_template_${randomBytes(4).toString('hex')}`
   await query(database, `create database ${name}`)
   running.defer(() => query(database, `drop database ${name} with (force)`))
   const connectionString = Object.assign(new URL(database), { pathname: name }).href

@@ -1,10 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startRedis } from '../../dev/redis.ts'
+import { service } from '../../src/core/service.ts'
 import { type App, build, connected } from '../support/app.ts'
 import { until } from '../support/helper.ts'
 
 const TIMEOUT_MS = 200
+const PREFIX = `${service.name}:`
+const [INDEX, ENTRY] = [`${PREFIX}cache-index:thing:a`, `${PREFIX}cache:thing~a`]
 
 /** A replica with a cached function that counts its loads, whose answer is `value` after 20 ms. */
 async function replica(t: Test, REDIS_URL: string, options: { ttl?: number; stale?: number } = {}) {
@@ -48,8 +51,8 @@ t.test('a hundred concurrent callers cost one load, and the next caller none', a
 t.test('keys carry the prefix, and every one of them expires', async (t) => {
   const { app, get } = await replica(t, (await ownRedis(t)).url)
   await get('a')
-  t.same((await app.redis.keys('*')).sort(), ['footing:cache-index:thing:a', 'footing:cache:thing~a'])
-  const [index, entry] = ['footing:cache-index:thing:a', 'footing:cache:thing~a'].map((key) => app.redis.ttl(key))
+  t.same((await app.redis.keys('*')).sort(), [INDEX, ENTRY])
+  const [index, entry] = [INDEX, ENTRY].map((key) => app.redis.ttl(key))
   t.ok(((await entry) as number) > 50)
   t.ok(((await index) as number) > ((await entry) as number), 'an index outlives what is entered in it')
 })
@@ -156,7 +159,7 @@ t.test('what could not be invalidated while Redis was away is so as soon as it i
   app.redis.disconnect(true)
   await app.cache.invalidate('thing', 'thing:a')
   await until(
-    () => app.redis.exists('footing:cache:thing~a').catch(() => 'away'),
+    () => app.redis.exists(ENTRY).catch(() => 'away'),
     (exists) => exists === 0,
   )
   one.value = 'second'
@@ -181,13 +184,13 @@ t.test('Redis full: calls load, what is cached is served, and can be invalidated
 t.test('keys of the wrong type: calls load, and nothing is stored that no invalidation would find', async (t) => {
   const one = await replica(t, (await ownRedis(t)).url)
   const { redis } = one.app
-  await redis.lpush('footing:cache:thing~list', 'x')
-  await redis.set('footing:cache:thing~text', 'not JSON')
-  await redis.set('footing:cache-index:thing:index', 'x')
+  await redis.lpush(`${PREFIX}cache:thing~list`, 'x')
+  await redis.set(`${PREFIX}cache:thing~text`, 'not JSON')
+  await redis.set(`${PREFIX}cache-index:thing:index`, 'x')
   for (const id of ['list', 'text', 'index']) t.equal(await one.get(id), 'first')
   t.equal(one.loads, 3)
   await until(
-    () => redis.exists('footing:cache:thing~index'),
+    () => redis.exists(`${PREFIX}cache:thing~index`),
     (exists) => exists === 0,
   )
   await one.get('list')

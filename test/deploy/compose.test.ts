@@ -4,6 +4,7 @@ import path from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
 import { composeVariables } from '../../dev/compose.ts'
+import { service } from '../../src/core/service.ts'
 import { build, configure, SETTINGS } from '../support/app.ts'
 import { query, ROOT } from '../support/helper.ts'
 import { offerTimescaledb } from '../time-series/timescaledb.ts'
@@ -56,10 +57,11 @@ t.test('its roles migrate and serve, and bypass no row-level security', { skip }
     },
   })
   t.equal(status, 0, String(stderr))
+  const { name } = service
   const as = (username: string, password: string) =>
-    Object.assign(url, { username, password, pathname: '/footing' }).href
-  const variables = { DATABASE_URL: as('footing', 'service'), DATABASE_MIGRATION_URL: as('footing_owner', 'owner') }
+    Object.assign(url, { username, password, pathname: `/${name}` }).href
+  const variables = { DATABASE_URL: as(name, 'service'), DATABASE_MIGRATION_URL: as(`${name}_owner`, 'owner') }
   t.equal((await build(t, variables)).lifecycle.phase, 'serving')
-  const bypassing = "select from pg_roles where rolname ~ '^footing' and (rolsuper or rolbypassrls)"
+  const bypassing = `select from pg_roles where rolname ~ '^${name}' and (rolsuper or rolbypassrls)`
   t.same(await query(variables.DATABASE_URL, bypassing), [])
 })

@@ -92,7 +92,7 @@ t.test('a database that hangs fails readiness within the timeout of the probe, a
     silent.close()
   })
   const { port } = silent.address() as AddressInfo
-  const running = new Service(t, { DATABASE_URL: `postgres://footing@127.0.0.1:${port}/footing` })
+  const running = new Service(t, { DATABASE_URL: `postgres://127.0.0.1:${port}/app` })
   t.equal(await ask(running, probes.readiness), 503)
   t.equal(await ask(running, probes.startup), 503)
   t.equal(await ask(running, probes.liveness), 200)

@@ -26,7 +26,7 @@ t.test('a rolling restart of two replicas behind HAProxy loses no request', { sk
   let replicas = await Promise.all(ports.map(replica))
 
   // A socket's path has a hundred characters at most: no folder of tap's.
-  const directory = await mkdtemp(path.join(tmpdir(), 'footing-haproxy-'))
+  const directory = await mkdtemp(path.join(tmpdir(), 'haproxy-'))
   t.teardown(() => rm(directory, { recursive: true }))
   const socket = path.join(directory, 'haproxy.sock')
   const config = path.join(t.testdir({ 'haproxy.cfg': haproxy(socket, front, ports) }), 'haproxy.cfg')

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
+import { service } from '../../src/core/service.ts'
 import { build, unstarted } from '../support/app.ts'
 import { database, MIGRATIONS, until } from '../support/helper.ts'
 
@@ -23,7 +24,7 @@ t.test('the four routes of a healthy service', async (t) => {
   t.equal(health.statusCode, 200)
   t.match(health.json(), {
     status: 'healthy',
-    service: 'footing',
+    service: service.name,
     version: /^\d+\.\d+\.\d+$/,
     uptimeSeconds: Number,
     services: SERVICES,
@@ -33,7 +34,7 @@ t.test('the four routes of a healthy service', async (t) => {
   t.equal(db.statusCode, 200)
   t.match(db.json(), {
     status: 'ok',
-    database: /^footing_test_/,
+    database: /^test_/,
     version: /^\d+\.\d+/,
     latencyMs: Number,
     pool: { max: 10, total: Number, idle: Number, waiting: 0 },

@@ -59,7 +59,7 @@ export function sharedDatabase(): Promise<string> {
 
 /** A database of the test's own, with the schema of the migrations unless `empty`; dropped at the end. */
 export async function database(t: Test, { empty = false } = {}): Promise<string> {
-  const name = `footing_test_${randomUUID().slice(0, 8)}`
+  const name = `test_${randomUUID().slice(0, 8)}`
   // As files: over the write-ahead log, the default, takes twice the time.
   const template = `${empty ? '' : ` template ${required('TEST_DATABASE_TEMPLATE')}`} strategy file_copy`
   await query(backends.database, `create database ${name}${template}`)
@@ -71,7 +71,7 @@ export async function database(t: Test, { empty = false } = {}): Promise<string>
 
 /** A copy of the project that the test may change. `files` are added to it: contents by path. */
 export async function copyProject(t: Test, files: Record<string, string> = {}): Promise<string> {
-  const directory = await mkdtemp(path.join(tmpdir(), 'footing-copy-'))
+  const directory = await mkdtemp(path.join(tmpdir(), 'copy-'))
   t.teardown(() => rm(directory, { recursive: true }))
   for (const name of ['src', 'dev', 'migrations', 'seeds', 'kysely.config.ts', 'package.json', 'tsconfig.json']) {
     await cp(path.join(ROOT, name), path.join(directory, name), { recursive: true })

@@ -23,7 +23,7 @@ function installed(): boolean {
 /** Starts PgBouncer in transaction mode, with two connections to the server that `target` leads to. */
 async function startPgbouncer(t: Test, target: string): Promise<Server> {
   const { hostname, port, username, password } = new URL(target)
-  const home = await openFolder('footing-pgbouncer-')
+  const home = await openFolder('pgbouncer-')
   const file = path.join(home.folder, 'pgbouncer.ini')
   const users = path.join(home.folder, 'users.txt')
   writeFileSync(users, `"${username}" "${decodeURIComponent(password)}"\n`)
