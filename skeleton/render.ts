@@ -134,11 +134,11 @@ function change(original: Files, files: Files, name: string, { file, lines = [],
   let content = files.get(file)
   // Went with another feature.
   if (content === undefined) return
-  for (const text of lines)
-    content = content
-      .split('\n')
-      .filter((line) => !line.includes(text))
-      .join('\n')
+  if (lines.length > 0) {
+    const kept = content.split('\n').filter((line) => !lines.some((text) => line.includes(text)))
+    // A list that has lost all its lines closes up, as the formatter wants it.
+    content = kept.join('\n').replace(/([([])\n\s*(?=[)\]])/g, '$1')
+  }
   if (from !== undefined) {
     if (!content.includes(from)) throw wrong(`another feature has changed "${from}"`)
     content = content.replaceAll(from, () => to)
