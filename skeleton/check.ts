@@ -1,13 +1,14 @@
 /**
  * `npm run check:skeleton`: services made by init, with every optional feature left out alone, kept alone, all and none,
- * must pass type check and linter; the one with none its tests too (not with --no-tests).
+ * must pass type check and linter; the one with none its tests too (not with --no-tests). An argument chooses the cases
+ * whose title contains it.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { copyProject, type Result, run } from './copy.ts'
-import { optional, withNeeded } from './render.ts'
+import { optional } from './render.ts'
 
 /** As long as a name may be, and with what only quotes make an identifier. */
 const NAME = 'orders-of-the-customers-in-all-countries'
@@ -20,28 +21,32 @@ interface Case {
   commands: string[][]
 }
 
-const { tests } = parseArgs({ options: { tests: { type: 'boolean', default: true } }, allowNegative: true }).values
+const { values, positionals } = parseArgs({
+  options: { tests: { type: 'boolean', default: true } },
+  allowNegative: true,
+  allowPositionals: true,
+})
 const STATIC = [
   ['run', '--silent', 'typecheck'],
   ['run', '--silent', 'lint'],
 ]
 
 const features = (kept: string[]) => ['--features', kept.join(',') || 'none']
-/** A feature goes together with those that need it. */
-const without = (name: string) => optional.filter((other) => !withNeeded([other]).includes(name))
+const without = (name: string) => optional.filter((other) => other !== name)
 
 const cases: Case[] = [
   { title: 'all', flags: features(optional), commands: STATIC },
   { title: 'all, without the fault suite', flags: [...features(optional), '--no-faults'], commands: STATIC },
   ...optional.map((name) => ({ title: `without ${name}`, flags: features(without(name)), commands: STATIC })),
   ...optional.map((name) => ({ title: `${name} alone`, flags: features([name]), commands: STATIC })),
-  { title: 'none', flags: features([]), commands: tests ? [...STATIC, ['test']] : STATIC },
+  { title: 'none', flags: features([]), commands: values.tests ? [...STATIC, ['test']] : STATIC },
   { title: 'none, without the fault suite', flags: [...features([]), '--no-faults'], commands: STATIC },
 ]
 
 const temporary = mkdtempSync(path.join(tmpdir(), 'check-skeleton-'))
 try {
   for (const [index, { title, flags, commands }] of cases.entries()) {
+    if (positionals.length > 0 && !positionals.some((text) => title.includes(text))) continue
     const failure = await check(path.join(temporary, String(index)), flags, commands)
     process.stdout.write(failure === undefined ? `ok      ${title}\n` : `NOT OK  ${title}\n${failure}\n`)
     if (failure !== undefined) process.exitCode = 1

@@ -11,19 +11,22 @@ export interface Result {
   stderr: string
 }
 
-/** As for a user with nothing configured, and for a process that no test runner watches. */
+/** A git that nobody has configured, and this Node. */
 const env = {
-  ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(NODE_OPTIONS|_?TAP.*)$/.test(name))),
+  ...process.env,
+  PATH: `${path.dirname(process.execPath)}:${process.env['PATH']}`,
   GIT_CONFIG_GLOBAL: '/dev/null',
   GIT_CONFIG_NOSYSTEM: '1',
 }
+/** tap gives each child its hooks by NODE_OPTIONS, with which tsc cannot be loaded. */
+const WITHOUT_HOOKS = ['NODE_OPTIONS=']
 const AS_SOMEBODY = ['-c', 'user.name=Somebody', '-c', 'user.email=somebody@example.com']
 const maxBuffer = 2 ** 26
 
 /** Runs a command to its end, whatever its exit code. */
 export function run(cwd: string, command: string, ...args: string[]): Promise<Result> {
   return new Promise((resolve) => {
-    execFile(command, args, { cwd, env, maxBuffer }, (error, stdout, stderr) => {
+    execFile('env', [...WITHOUT_HOOKS, command, ...args], { cwd, env, maxBuffer }, (error, stdout, stderr) => {
       resolve({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr })
     })
   })

@@ -24,14 +24,22 @@ export interface Part {
 
 export interface Feature extends Part {
   description: string
-  /** Features that it does not work without. */
-  needs?: string[]
+  /** What a service that is under way has to heed. */
+  note?: string
 }
 
 export const features: Record<string, Feature> = {
   tenants: {
     description: 'rows of several tenants in one table, kept apart by row-level security',
-    remove: ['src/tenants', 'test/tenants', 'migrations/20261101000002_tenants.ts', 'seeds/20261101000000_tenants.ts'],
+    note: 'Where the migration is applied, keep its file, and drop the table with a migration of your own.',
+    remove: [
+      'src/tenants',
+      'test/tenants',
+      'docs/tenants.md',
+      'migrations/20261101000002_tenants.ts',
+      'seeds/20261101000000_tenants.ts',
+      'bench/reads/by-tenant.ts',
+    ],
     edit: [
       { file: 'src/app.ts', lines: ["import('./tenants/index.ts')"] },
       // What kysely-codegen writes for a database without tables.
@@ -64,11 +72,11 @@ export interface DB {
   },
   transact: {
     description: 'transactions that are tried again when the database says so',
-    remove: ['src/transact', 'test/transact'],
+    remove: ['src/transact', 'test/transact', 'docs/transactions.md'],
   },
   cache: {
     description: 'a cache in Redis, which fails open',
-    remove: ['src/cache', 'test/cache'],
+    remove: ['src/cache', 'test/cache', 'bench/reads/by-cache.ts', 'docs/cache.md'],
     edit: [{ file: 'src/app.ts', lines: ["import('./cache/index.ts')"] }],
     packages: ['async-cache-dedupe'],
   },
@@ -84,6 +92,7 @@ export interface DB {
       'test/migrations/metrics.test.ts',
       'test/cache/metrics.test.ts',
       'test/support/metrics.ts',
+      'docs/metrics.md',
       'deploy/kubernetes/components',
     ],
     edit: [
@@ -96,7 +105,7 @@ export interface DB {
   },
   openapi: {
     description: 'the description of the API at /docs, and a typed client made of it',
-    remove: ['src/openapi', 'test/openapi'],
+    remove: ['src/openapi', 'test/openapi', 'docs/openapi.md'],
     edit: [
       { file: 'src/app.ts', lines: ["import('./openapi/index.ts')"] },
       { file: 'dev/main.ts', lines: ["'API_DOCS'"] },
@@ -114,7 +123,7 @@ export interface DB {
   },
   hosts: {
     description: 'several database hosts, of which the one that takes writes is found',
-    remove: ['src/database/hosts', 'test/database/hosts'],
+    remove: ['src/database/hosts', 'test/database/hosts', 'docs/hosts.md'],
     edit: [{ file: 'src/database/parts.ts', lines: ["import('./hosts/index.ts')"] }],
   },
   sentinel: {
@@ -124,17 +133,24 @@ export interface DB {
       'test/redis/sentinel',
       'test/redis/cluster/sentinel.test.ts',
       'test/cache/sentinel.test.ts',
+      'docs/sentinel.md',
     ],
     edit: [{ file: 'src/redis/parts.ts', lines: ["import('./sentinel/index.ts')"] }],
   },
   cluster: {
     description: 'Redis Cluster, keys spread over several masters',
-    remove: ['src/redis/cluster', 'test/redis/cluster', 'test/cache/cluster.test.ts'],
+    remove: ['src/redis/cluster', 'test/redis/cluster', 'test/cache/cluster.test.ts', 'docs/cluster.md'],
     edit: [{ file: 'src/redis/parts.ts', lines: ["import('./cluster/index.ts')"] }],
   },
   'time-series': {
     description: 'TimescaleDB, where the server has it',
-    remove: ['migrations/20261101000001_time_series.ts', 'test/time-series'],
+    note: 'Where the migration is applied, keep its file.',
+    remove: [
+      'migrations/20261101000001_time_series.ts',
+      'test/time-series/time-series.test.ts',
+      'test/tenants/time-series.test.ts',
+      'docs/time-series.md',
+    ],
     edit: [
       {
         file: 'deploy/compose/services.yaml',
@@ -146,12 +162,12 @@ export interface DB {
   },
   kubernetes: {
     description: 'manifests for Kubernetes, with a job or the boot as the one that migrates',
-    remove: ['deploy/kubernetes', 'test/deploy/kubernetes.test.ts'],
+    remove: ['deploy/kubernetes', 'test/deploy/kubernetes.test.ts', 'docs/kubernetes.md'],
     packages: ['kubernetes-models', '@kubernetes-models/prometheus-operator'],
   },
   compose: {
     description: 'Docker Compose: the service with its backends, by profiles',
-    remove: ['compose.yaml', 'deploy/compose', 'dev/compose.ts', 'test/deploy/compose.test.ts'],
+    remove: ['compose.yaml', 'deploy/compose', 'dev/compose.ts', 'test/deploy/compose.test.ts', 'docs/compose.md'],
     edit: [
       { file: 'dev/docs.ts', lines: ["from './compose.ts'"] },
       { file: 'dev/docs.ts', from: ' + composeExample()' },
@@ -170,32 +186,39 @@ export interface DB {
   },
   bench: {
     description: 'the bench: the service beside others, its costs, its behaviour in outages',
-    needs: ['tenants', 'cache'],
-    remove: ['bench'],
+    remove: ['bench', 'docs/bench.md'],
     edit: [{ file: 'tsconfig.json', from: '"bench/*.ts", ' }],
     scripts: ['bench', 'bench:faults', 'soak'],
   },
   faults: {
     description: 'the fault suite: tests that stop, freeze and cut off the backends',
     remove: ['test/faults', 'test/fixtures'],
+    edit: [{ file: 'docs/testing.md', lines: ['| `faults/` |'] }],
   },
 }
 
 /** What several features share, and goes when all of them are left out. */
 export const together: (Part & { without: string[] })[] = [
   { without: ['sentinel', 'cluster'], remove: ['test/support/redis-command.ts'] },
-  { without: ['time-series', 'compose'], remove: ['test/support/timescaledb.ts'] },
+  { without: ['time-series', 'compose'], remove: ['test/time-series/timescaledb.ts'] },
   { without: ['kubernetes', 'compose'], packages: ['yaml'] },
   { without: ['faults', 'bench'], remove: ['test/support/client.ts'] },
 ]
 
 /** What belongs to the skeleton alone, and is gone from every service. */
 export const skeleton: Part = {
-  remove: ['skeleton', 'CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE'],
+  remove: ['skeleton', 'CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'docs/init.md'],
   edit: [
     { file: 'tsconfig.json', from: '"skeleton", ' },
     { file: 'package.json', from: ',\n      "skeleton/test/**/*.test.ts"' },
+    { file: 'docs/testing.md', from: ' `npm run init -- --no-faults` leaves it out.' },
     { file: '.ci/run', lines: ['npm run check:skeleton'] },
+    { file: '.ci/run', from: ', the services that init makes and a\n# service that has grown' },
+    {
+      file: 'docs/features.md',
+      from: '`npm run init` does this for a new service. In a service that is under way, delete',
+      to: 'Delete',
+    },
     { file: 'Dockerfile', lines: ['org.opencontainers.image.licenses'] },
   ],
   packages: ['@clack/prompts'],

@@ -11,10 +11,10 @@ import {
   FAULTS,
   nameProblem,
   optional,
+  ordered,
   packagesOf,
   read,
   render,
-  withNeeded,
   write,
 } from './render.ts'
 
@@ -54,12 +54,12 @@ async function main(): Promise<void> {
   const source = sourceOf(flags.source)
   const files = read(ROOT, git('ls-files', '-z').split('\0').filter(Boolean))
   const commit = git('rev-parse', 'HEAD').trim()
-  const choices: Choices = { ...answers, features: withNeeded(answers.features), source, commit }
+  const choices: Choices = { ...answers, source, commit }
   // Throws before the first file is written, if at all.
   const result = render(files, choices)
   write(ROOT, files, result)
   const failed = npm()
-  say(summary(choices, answers.features, files.size - result.size))
+  say(summary(choices, files.size - result.size))
   if (failed.length === 0) return
   process.stderr.write(`\nThese failed, see above: run them again.\n${failed.map((line) => `  ${line}\n`).join('')}`)
   process.exitCode = 1
@@ -116,8 +116,7 @@ function featuresOf(list: string): string[] {
   if (list === 'all') return optional
   const chosen = list === 'none' ? [] : list.split(',').map((name) => name.trim())
   try {
-    withNeeded(chosen)
-    return chosen
+    return ordered(chosen)
   } catch (error) {
     throw new Refusal((error as Error).message)
   }
@@ -168,12 +167,11 @@ function npm(): string[] {
   })
 }
 
-function summary({ name, features: kept, faults, source }: Choices, chosen: string[], removed: number): string {
-  const needed = kept.filter((feature) => !chosen.includes(feature))
+function summary({ name, features: kept, faults, source }: Choices, removed: number): string {
   const without = [...optional.filter((feature) => !kept.includes(feature)), ...(faults ? [] : [FAULTS])]
   return `
 ${name} is a service now: ${removed} files are removed.
-  kept      ${kept.join(', ') || 'no optional feature'}${needed.length > 0 ? ` (${needed.join(', ')}: needed by others)` : ''}
+  kept      ${kept.join(', ') || 'no optional feature'}
   left out  ${without.join(', ') || 'nothing'}
   source    ${source ?? 'not known: this clone has no origin. Write its git URL into package.json, as "skeleton": {"source": …}'}
 

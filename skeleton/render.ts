@@ -7,6 +7,7 @@
 import { readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { type Edit, features, type Part, skeleton, together } from './features.ts'
+import { PAGE, withTable } from './table.ts'
 
 /** Files by path from the root, with `/`; undefined for one that is no text, which can be removed alone. */
 export type Files = Map<string, string | undefined>
@@ -63,15 +64,12 @@ export function descriptionProblem(description: string): string | undefined {
   return 'a description is one line of at most 200 characters, without " \\ ` and $'
 }
 
-/** The features to keep, with those that they need, in the order of the manifest. Throws for one that does not exist. */
-export function withNeeded(chosen: string[]): string[] {
+/** The features to keep, in the order of the list. Throws for one that does not exist. */
+export function ordered(chosen: string[]): string[] {
   const unknown = chosen.filter((name) => !optional.includes(name))
   if (unknown.length > 0)
     throw new Error(`no such feature: ${unknown.join(', ')}. There are ${optional.join(', ')}, or all, or none.`)
-  const kept = new Set(chosen)
-  // Grows while it is walked through.
-  for (const name of kept) for (const needed of features[name]?.needs ?? []) kept.add(needed)
-  return optional.filter((name) => kept.has(name))
+  return optional.filter((name) => chosen.includes(name))
 }
 
 /** The files of the service. Throws when the manifest names what is not there, since it is wrong then. */
@@ -79,7 +77,7 @@ export function render(original: Files, choices: Choices): Files {
   const manifest = parsedManifest(original)
   const problem = nameProblem(choices.name, packagesOf(manifest)) ?? descriptionProblem(choices.description)
   if (problem) throw new Error(problem)
-  const kept = new Set([...withNeeded(choices.features), ...(choices.faults ? [FAULTS] : [])])
+  const kept = new Set([...ordered(choices.features), ...(choices.faults ? [FAULTS] : [])])
   const gone = Object.keys(features).filter((name) => !kept.has(name))
   const parts: [string, Part][] = [
     ...gone.map((name): [string, Part] => [name, features[name] as Part]),
@@ -88,7 +86,10 @@ export function render(original: Files, choices: Choices): Files {
   ]
   const files = new Map(original)
   for (const [name, part] of parts) remove(original, files, name, part.remove ?? [])
-  for (const [name, part] of parts) for (const edit of part.edit ?? []) change(original, files, name, edit)
+  const edits = parts.flatMap(([name, part]) => (part.edit ?? []).map((edit) => [name, edit] as const))
+  // First: a line that goes may have one of these texts in it.
+  for (const [name, edit] of edits) replace(original, files, name, edit)
+  for (const [name, edit] of edits) removeLines(original, files, name, edit)
   const template = original.get(TEMPLATE)
   if (template === undefined) throw new Error(`${TEMPLATE} is missing`)
   files.set('README.md', template)
@@ -103,6 +104,8 @@ export function render(original: Files, choices: Choices): Files {
       result.replaceAll(manifest.description, () => choices.description),
     )
   }
+  const page = files.get(PAGE)
+  if (page !== undefined) files.set(PAGE, withTable(page, [...kept]))
   fillIn(files, choices)
   const { source, commit, name, description, faults } = choices
   const kinds = { features: optional.filter((feature) => kept.has(feature)), faults }
@@ -124,26 +127,32 @@ function remove(original: Files, files: Files, name: string, paths: string[]): v
   }
 }
 
-/** Removes lines, or replaces a text. Features are left out in any combination, so each edit must be independent. */
-function change(original: Files, files: Files, name: string, { file, lines = [], from, to = '' }: Edit): void {
-  const wrong = (what: string) => new Error(`skeleton/features.ts, ${name}: ${what} in ${file}`)
-  const before = original.get(file)
-  if (before === undefined) throw wrong('there is no such text')
-  for (const text of [...lines, ...(from === undefined ? [] : [from])])
-    if (!before.includes(text)) throw wrong(`there is no "${text}"`)
-  let content = files.get(file)
-  // Went with another feature.
+/** Features are left out in any combination, so no edit may rely on another. */
+function replace(original: Files, files: Files, name: string, { file, from, to = '' }: Edit): void {
+  if (from === undefined) return
+  mustHave(original, name, file, from)
+  const content = files.get(file)
+  // It may have gone with another feature.
   if (content === undefined) return
-  if (lines.length > 0) {
-    const kept = content.split('\n').filter((line) => !lines.some((text) => line.includes(text)))
-    // A list that has lost all its lines closes up, as the formatter wants it.
-    content = kept.join('\n').replace(/([([])\n\s*(?=[)\]])/g, '$1')
-  }
-  if (from !== undefined) {
-    if (!content.includes(from)) throw wrong(`another feature has changed "${from}"`)
-    content = content.replaceAll(from, () => to)
-  }
-  files.set(file, content)
+  if (!content.includes(from)) throw new Error(`skeleton/features.ts, ${name}: another feature has changed "${from}"`)
+  files.set(
+    file,
+    content.replaceAll(from, () => to),
+  )
+}
+
+function removeLines(original: Files, files: Files, name: string, { file, lines = [] }: Edit): void {
+  for (const text of lines) mustHave(original, name, file, text)
+  const content = files.get(file)
+  if (content === undefined || lines.length === 0) return
+  const kept = content.split('\n').filter((line) => !lines.some((text) => line.includes(text)))
+  // A list that has lost all its lines closes up, as the formatter wants it.
+  files.set(file, kept.join('\n').replace(/([([])\n\s*(?=[)\]])/g, '$1'))
+}
+
+function mustHave(original: Files, name: string, file: string, text: string): void {
+  if (!original.get(file)?.includes(text))
+    throw new Error(`skeleton/features.ts, ${name}: there is no "${text}" in ${file}`)
 }
 
 function withFirstVersion(text: string, version: string): string {

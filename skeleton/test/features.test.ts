@@ -2,8 +2,9 @@ import { readdirSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { git, ROOT } from '../copy.ts'
-import { together } from '../features.ts'
-import { type Choices, type Files, optional, packagesOf, read, render, withNeeded } from '../render.ts'
+import { features, together } from '../features.ts'
+import { type Choices, type Files, optional, packagesOf, read, render } from '../render.ts'
+import { PAGE, withTable } from '../table.ts'
 
 const CHOICES: Omit<Choices, 'features' | 'faults'> = {
   name: 'my-orders',
@@ -27,10 +28,7 @@ const cases: [string, Files][] = [
   ['none', made([])],
   ['none, without the fault suite', made([], false)],
   ...optional.map((name): [string, Files] => [`${name} alone`, made([name])]),
-  ...optional.map((name): [string, Files] => [
-    `without ${name}`,
-    made(optional.filter((other) => !withNeeded([other]).includes(name))),
-  ]),
+  ...optional.map((name): [string, Files] => [`without ${name}`, made(optional.filter((other) => other !== name))]),
 ]
 
 /** What each file imports, or names as a file beside it. */
@@ -118,4 +116,9 @@ t.test('every migration and every folder of the source has its place', async (t)
     folders.map(({ name }) => name).filter((name) => left(name) && !core.includes(name)),
     [],
   )
+})
+
+t.test('docs/features.md has the table that is made of the list (node skeleton/table.ts writes it)', async (t) => {
+  const page = original.get(PAGE) as string
+  t.equal(page, withTable(page, Object.keys(features)))
 })

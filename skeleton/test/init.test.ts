@@ -127,17 +127,17 @@ t.test('a source that is not known is said to be', async (t) => {
   })
 })
 
-/** A terminal, and someone who presses keys whenever a question has been asked. */
-function terminal(keys: string[]) {
+/** A terminal, and someone who answers each question when it is asked. */
+function terminal(answers: [question: string, keys: string][]) {
   const input = Object.assign(new PassThrough(), { isTTY: true, setRawMode: () => {} })
   const output = Object.assign(new PassThrough(), { columns: 120, rows: 40 })
   let seen = ''
   output.on('data', (data: Buffer) => {
     seen += data
-    if (!/[?)]/.test(seen)) return
-    const key = keys.shift()
-    seen = ''
-    if (key !== undefined) setImmediate(() => input.write(key))
+    const [question, keys] = answers[0] ?? []
+    if (question === undefined || !seen.includes(question)) return
+    answers.shift()
+    setImmediate(() => input.write(keys))
   })
   return { input, output }
 }
@@ -145,8 +145,13 @@ function terminal(keys: string[]) {
 t.test('with a terminal it asks for what is not given', async (t) => {
   const options = { problemOf: () => undefined, description: 'A service' }
   t.test('and takes what is answered', async (t) => {
-    // The name, the description that is offered, all features but the first, and no faults.
-    const io = terminal(['o', 'x', '\r', '\r', ' ', '\r', 'n'])
+    // The description that is offered, and all features but the first.
+    const io = terminal([
+      ['Its name?', 'ox\r'],
+      ['What does it do', '\r'],
+      ['Which optional features', ' \r'],
+      ['Keep the fault suite', 'n'],
+    ])
     t.same(await ask({}, { ...options, ...io }), {
       name: 'ox',
       description: 'A service',
@@ -155,11 +160,11 @@ t.test('with a terminal it asks for what is not given', async (t) => {
     })
   })
   t.test('and nothing else', async (t) => {
-    const io = terminal(['y'])
+    const io = terminal([['Keep the fault suite', 'y']])
     const given = { name: 'orders', description: 'Takes orders', features: ['cache'] }
     t.same(await ask(given, { ...options, ...io }), { ...given, faults: true })
   })
   t.test('and can be broken off', async (t) => {
-    t.equal(await ask({}, { ...options, ...terminal(['\u0003']) }), undefined)
+    t.equal(await ask({}, { ...options, ...terminal([['Its name?', '\u0003']]) }), undefined)
   })
 })

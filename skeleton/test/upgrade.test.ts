@@ -75,7 +75,7 @@ function edit(root: string, file: string, change: (before: string) => string): v
 function skeleton(t: Test): string {
   const root = path.join(folder(t), 'skeleton')
   for (const [file, content] of Object.entries(FILES)) put(root, file, content)
-  for (const file of ['skeleton/render.ts', 'skeleton/init.ts', 'skeleton/ask.ts', 'dev/upgrade'])
+  for (const file of ['skeleton/render.ts', 'skeleton/table.ts', 'skeleton/init.ts', 'skeleton/ask.ts', 'dev/upgrade'])
     cpSync(path.join(ROOT, file), path.join(root, file), { recursive: true })
   commit(root, 'The first version', { init: true })
   git(root, 'tag', 'v1.0.0')
