@@ -230,6 +230,7 @@ function packageJson(text: string, parts: [string, Part][], record: object): str
     for (const key of packages) drop(name, key, [...DEPENDENCIES, 'allowScripts', 'overrides'])
     for (const key of scripts) drop(name, key, ['scripts'])
   }
+  if (Object.keys((result['overrides'] ?? {}) as object).length === 0) delete result['overrides']
   return `${JSON.stringify(result, null, 2)}\n`
 
   function drop(part: string, key: string, from: string[]): void {

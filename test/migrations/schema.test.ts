@@ -17,8 +17,8 @@ t.test('up, down to nothing, up again leaves the same schema', async (t) => {
   const { migrator } = await open(t, url)
 
   t.equal((await migrator.migrateToLatest()).error, undefined)
-  const first = await query(url, CATALOGS)
-  t.ok(first.length > 10)
+  const first = await query<{ name: string }>(url, CATALOGS)
+  t.ok(first.some(({ name }) => !name.startsWith('kysely_')))
 
   t.equal((await migrator.migrateTo(NO_MIGRATIONS)).error, undefined)
   const nothing = (await query<{ name: string }>(url, CATALOGS)).filter(({ name }) => !name.startsWith('kysely_'))

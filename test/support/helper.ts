@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -74,7 +74,9 @@ export async function copyProject(t: Test, files: Record<string, string> = {}): 
   const directory = await mkdtemp(path.join(tmpdir(), 'copy-'))
   t.teardown(() => rm(directory, { recursive: true }))
   for (const name of ['src', 'dev', 'migrations', 'seeds', 'kysely.config.ts', 'package.json', 'tsconfig.json']) {
-    await cp(path.join(ROOT, name), path.join(directory, name), { recursive: true })
+    // There need not be seeds.
+    const from = path.join(ROOT, name)
+    if (existsSync(from)) await cp(from, path.join(directory, name), { recursive: true })
   }
   await symlink(path.join(ROOT, 'node_modules'), path.join(directory, 'node_modules'))
   for (const [name, content] of Object.entries(files)) {
