@@ -41,6 +41,8 @@ export const optional: string[] = Object.keys(features).filter((name) => name !=
 
 const TEMPLATE = 'skeleton/README.service.md'
 const FIRST_VERSION = '0.1.0'
+/** Of the service, as image and manifests name it. */
+const VERSION = /(?<=VERSION=|newTag: )\d+\.\d+\.\d+/g
 const GENERATED = ['package-lock.json', '.env.example']
 /** What stands in between is generated: `npm run docs` fills it in. */
 const GENERATED_TABLE = /(<!-- environment -->\n)[\s\S]*?(<!-- \/environment -->)/
@@ -96,7 +98,7 @@ export function render(original: Files, choices: Choices): Files {
   for (const [file, text] of files) {
     if (text === undefined || GENERATED.includes(file)) continue
     let result = text
-    if (/^(Dockerfile|deploy\/)/.test(file)) result = withFirstVersion(result, manifest.version)
+    if (/^(Dockerfile|deploy\/)/.test(file)) result = result.replace(VERSION, FIRST_VERSION)
     if (file.endsWith('.md')) result = withoutDeadLinks(file, result.replace(GENERATED_TABLE, '$1$2'), original, files)
     result = renamed(result, manifest.name, choices.name)
     files.set(
@@ -153,12 +155,6 @@ function removeLines(original: Files, files: Files, name: string, { file, lines 
 function mustHave(original: Files, name: string, file: string, text: string): void {
   if (!original.get(file)?.includes(text))
     throw new Error(`skeleton/features.ts, ${name}: there is no "${text}" in ${file}`)
-}
-
-function withFirstVersion(text: string, version: string): string {
-  for (const before of ['VERSION=', 'newTag: ', 'image.version: '])
-    text = text.replaceAll(before + version, before + FIRST_VERSION)
-  return text
 }
 
 /** Also in names of environment variables, and at the start of a sentence. */

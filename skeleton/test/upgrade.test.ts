@@ -1,6 +1,8 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
+import { mergeManifests } from '../../dev/upgrade/manifest.ts'
+import { newNames } from '../../dev/upgrade/migrations.ts'
 import { commit, git, type Result, ROOT, run } from '../copy.ts'
 import { folder } from './support.ts'
 
@@ -287,4 +289,46 @@ t.test('without the commit in its record, it goes by the version', async (t) => 
   const { code, stderr } = await upgrade(root, 'v1.1.0')
   t.equal(code, 0, stderr)
   t.match(text(root, 'src/app.ts'), 'five(orders)')
+})
+
+t.test('new migrations come after all that the service has', async (t) => {
+  const now = new Date('2026-06-01T12:00:00Z')
+  const added = ['20260301000000_b.ts', '20260201000000_a.ts']
+  t.same(
+    [...newNames(added, ['20260401000000_own.ts'], now)],
+    [
+      ['20260201000000_a.ts', '20260601120000_a.ts'],
+      ['20260301000000_b.ts', '20260601120001_b.ts'],
+    ],
+  )
+  t.same(
+    [...newNames(['20260201000000_a.ts'], ['20270101235959_ahead_of_the_clock.ts'], now)],
+    [['20260201000000_a.ts', '20270102000000_a.ts']],
+  )
+  t.same([...newNames(added, ['20260101000000_own.ts'], now)], [], 'which they do already')
+  t.same(
+    [...newNames(added, ['named_otherwise.ts'], now)].map(([, name]) => name),
+    ['20260601120000_a.ts', '20260601120001_b.ts'],
+  )
+})
+
+t.test('package.json is merged by entry', async (t) => {
+  const merged = (base: object, ours: object, theirs: object) => {
+    const text = mergeManifests(JSON.stringify(base), JSON.stringify(ours), JSON.stringify(theirs))
+    return text && JSON.parse(text)
+  }
+  t.same(merged({ a: '1', b: '1' }, { a: '2', b: '1' }, { a: '1', b: '2' }), { a: '2', b: '2' })
+  t.same(merged({ d: { b: '1' } }, { d: { b: '1', c: '1' } }, { d: { a: '1', b: '1' } }), {
+    d: { a: '1', b: '1', c: '1' },
+  })
+  t.same(Object.keys(merged({}, { a: 1, c: 1 }, { b: 1 })), ['a', 'b', 'c'], 'in order where it was in order')
+  t.same(
+    merged({ d: { a: '1', b: '1' } }, { d: { a: '1' } }, { d: { b: '1' } }),
+    { d: {} },
+    'what one has removed goes',
+  )
+  t.same(merged({ l: [1] }, { l: [1, 2] }, { l: [1] }), { l: [1, 2] })
+  t.equal(merged({ a: '1' }, { a: '2' }, { a: '3' }), undefined)
+  t.equal(merged({ a: '1' }, {}, { a: '2' }), undefined)
+  t.equal(mergeManifests('{}', 'no JSON', '{}'), undefined)
 })
