@@ -6,7 +6,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { parseArgs } from 'node:util'
+import { parseArgs, stripVTControlCharacters } from 'node:util'
 import { copyProject, type Result, run } from './copy.ts'
 import { optional } from './render.ts'
 
@@ -39,7 +39,11 @@ const cases: Case[] = [
   { title: 'all, without the fault suite', flags: [...features(optional), '--no-faults'], commands: STATIC },
   ...optional.map((name) => ({ title: `without ${name}`, flags: features(without(name)), commands: STATIC })),
   ...optional.map((name) => ({ title: `${name} alone`, flags: features([name]), commands: STATIC })),
-  { title: 'none', flags: features([]), commands: values.tests ? [...STATIC, ['test']] : STATIC },
+  {
+    title: 'none',
+    flags: features([]),
+    commands: values.tests ? [...STATIC, ['test', '--', '--reporter=terse']] : STATIC,
+  },
   { title: 'none, without the fault suite', flags: [...features([]), '--no-faults'], commands: STATIC },
 ]
 
@@ -81,5 +85,8 @@ async function check(folder: string, flags: string[], commands: string[][]): Pro
 }
 
 function tail(command: string, { stdout, stderr }: Result): string {
-  return `${command}\n${`${stdout}${stderr}`.trimEnd().split('\n').slice(-TAIL).join('\n')}`
+  const lines = stripVTControlCharacters(`${stdout}${stderr}`).trimEnd().split('\n')
+  // tap counts, again and again, while it runs.
+  const news = lines.filter((line) => line && !/^(Asserts|Suites): /.test(line))
+  return `${command}\n${news.slice(-TAIL).join('\n')}`
 }
