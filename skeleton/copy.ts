@@ -44,16 +44,17 @@ export function commit(cwd: string, message: string, { init = false } = {}): str
   return git(cwd, 'rev-parse', 'HEAD').trim()
 }
 
-/**
- * Makes a repository with one commit, of the project as it lies here: with changes that are not committed, and with a
- * link to its packages.
- */
-export function copyProject(folder: string): void {
-  mkdirSync(folder)
+/** The files of the project as it lies here, with what is not committed yet. */
+export function projectFiles(): string[] {
   const listed = git(ROOT, 'ls-files', '-z', '--cached', '--others', '--exclude-standard', '--deduplicate')
   const deleted = new Set(git(ROOT, 'ls-files', '-z', '--deleted').split('\0'))
-  for (const file of listed.split('\0').filter((name) => name && !deleted.has(name)))
-    cpSync(path.join(ROOT, file), path.join(folder, file))
+  return listed.split('\0').filter((name) => name && !deleted.has(name))
+}
+
+/** Makes a repository with one commit, of the project as it lies here, and with a link to its packages. */
+export function copyProject(folder: string): void {
+  mkdirSync(folder)
+  for (const file of projectFiles()) cpSync(path.join(ROOT, file), path.join(folder, file))
   commit(folder, 'The skeleton', { init: true })
   symlinkSync(path.join(ROOT, 'node_modules'), path.join(folder, 'node_modules'))
 }

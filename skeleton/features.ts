@@ -94,6 +94,7 @@ export interface DB {
       'test/support/metrics.ts',
       'docs/metrics.md',
       'deploy/kubernetes/components',
+      'test/deploy/service-monitor.test.ts',
     ],
     edit: [
       { file: 'src/app.ts', lines: ["import('./metrics/index.ts')"] },
@@ -162,7 +163,13 @@ export interface DB {
   },
   kubernetes: {
     description: 'manifests for Kubernetes, with a job or the boot as the one that migrates',
-    remove: ['deploy/kubernetes', 'test/deploy/kubernetes.test.ts', 'docs/kubernetes.md'],
+    remove: [
+      'deploy/kubernetes',
+      'test/deploy/kubernetes.test.ts',
+      'test/deploy/service-monitor.test.ts',
+      'test/deploy/manifests.ts',
+      'docs/kubernetes.md',
+    ],
     packages: ['kubernetes-models', '@kubernetes-models/prometheus-operator'],
   },
   compose: {

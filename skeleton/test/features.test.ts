@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { git, ROOT } from '../copy.ts'
+import { projectFiles, ROOT } from '../copy.ts'
 import { features, together } from '../features.ts'
 import { type Choices, type Files, optional, packagesOf, read, render } from '../render.ts'
 import { PAGE, withTable } from '../table.ts'
@@ -19,7 +19,7 @@ const TOOLS = [
   /^(@biomejs\/biome|@typescript\/native|typescript|kysely-codegen|node|openapi-fetch|esbuild|pino-pretty)$/,
 ]
 
-const original = read(ROOT, git(ROOT, 'ls-files', '-z').split('\0').filter(Boolean))
+const original = read(ROOT, projectFiles())
 const made = (features: string[], faults = true) => render(original, { ...CHOICES, features, faults })
 
 const cases: [string, Files][] = [

@@ -3,31 +3,23 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import path from 'node:path'
-import t, { type Test } from 'tap'
-import { parseAllDocuments } from 'yaml'
+import t from 'tap'
 import { service } from '../../src/core/service.ts'
 import { configure, SETTINGS } from '../support/app.ts'
 import { ROOT, run, sharedDatabase } from '../support/helper.ts'
 import { Service } from '../support/process.ts'
+import { FOLDER, type Manifest, parse, read, validate } from './manifests.ts'
 
-const FOLDER = path.join(ROOT, 'deploy/kubernetes')
 const FILES = [
   'base/deployment.yaml',
   'base/horizontal-pod-autoscaler.yaml',
   'base/network-policy.yaml',
   'base/pod-disruption-budget.yaml',
   'base/service.yaml',
-  'components/service-monitor/service-monitor.yaml',
   'overlays/migrate-by-job/job.yaml',
   'secret.example.yaml',
 ]
 const OVERLAYS = ['migrate-at-boot', 'migrate-by-job']
-
-// biome-ignore lint/suspicious/noExplicitAny: whether it is what it should be is what the tests ask
-type Manifest = any
-
-const read = (file: string) => parse(readFileSync(path.join(FOLDER, file), 'utf8'))
-const parse = (yaml: string): Manifest[] => parseAllDocuments(yaml).map((document) => document.toJS())
 
 const skip = spawnSync('kubectl', ['version', '--client']).error ? 'kubectl is not installed' : false
 
@@ -98,14 +90,6 @@ t.test('a database that hangs fails readiness within the timeout of the probe, a
   t.equal(await ask(running, probes.liveness), 200)
 })
 
-t.test('the service monitor scrapes what its component switches on', async (t) => {
-  const [{ patches }] = read('components/service-monitor/kustomization.yaml')
-  const [[{ value }]] = parse(patches[0].patch)
-  const [{ spec }] = read('components/service-monitor/service-monitor.yaml')
-  const running = new Service(t, { DATABASE_URL: await sharedDatabase(), [value.name]: value.value })
-  t.equal((await fetch(`${await running.url()}${spec.endpoints[0].path}`)).status, 200)
-})
-
 t.test('the numbers agree with those of the service', async (t) => {
   const delaySeconds = 5 // SHUTDOWN_DELAY_MS in production
   const { SHUTDOWN_TIMEOUT_MS } = await configure(t, { DATABASE_URL: 'postgres://localhost/app' })
@@ -123,26 +107,3 @@ t.test('the numbers agree with those of the service', async (t) => {
   }
   t.match(image, `USER ${pod.securityContext.runAsUser}:${pod.securityContext.runAsGroup}`)
 })
-
-/**
- * Writes the manifests as a program over the models of the Kubernetes API: the compiler finds a field that does not
- * exist, and the program, run, a value that the API's schema refuses.
- */
-async function validate(t: Test, manifests: Manifest[]): Promise<void> {
-  t.not(manifests.length, 0)
-  const lines = manifests.map(({ apiVersion, kind, ...rest }, index) => {
-    const models = apiVersion.startsWith('monitoring.') ? '@kubernetes-models/prometheus-operator' : 'kubernetes-models'
-    return (
-      `import { ${kind} as Kind${index} } from '${models}/${apiVersion}'\n` +
-      `new Kind${index}(${JSON.stringify(rest)}).validate()\n`
-    )
-  })
-  const directory = t.testdir({
-    'manifests.ts': lines.join(''),
-    'tsconfig.json': JSON.stringify({ extends: path.join(ROOT, 'tsconfig.json'), include: ['manifests.ts'] }),
-  })
-  const failure = ({ stdout, stderr }: { stdout: string; stderr: string }) => `${stdout}${stderr}`
-  const check = (command: string, args: string[]) => run(command, args).then(failure, failure)
-  t.equal(await check('tsc', ['--project', directory]), '')
-  t.equal(await check('node', [path.join(directory, 'manifests.ts')]), '')
-}

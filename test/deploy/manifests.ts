@@ -1,0 +1,35 @@
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import type { Test } from 'tap'
+import { parseAllDocuments } from 'yaml'
+import { ROOT, run } from '../support/helper.ts'
+
+export const FOLDER = path.join(ROOT, 'deploy/kubernetes')
+
+// biome-ignore lint/suspicious/noExplicitAny: whether it is what it should be is what the tests ask
+export type Manifest = any
+
+export const read = (file: string) => parse(readFileSync(path.join(FOLDER, file), 'utf8'))
+export const parse = (yaml: string): Manifest[] => parseAllDocuments(yaml).map((document) => document.toJS())
+
+/**
+ * Writes the manifests as a program over the models of the Kubernetes API: the compiler finds a field that does not
+ * exist, and the program, run, a value that the API's schema refuses.
+ */
+export async function validate(t: Test, manifests: Manifest[], models = 'kubernetes-models'): Promise<void> {
+  t.not(manifests.length, 0)
+  const lines = manifests.map(({ apiVersion, kind, ...rest }, index) => {
+    return (
+      `import { ${kind} as Kind${index} } from '${models}/${apiVersion}'\n` +
+      `new Kind${index}(${JSON.stringify(rest)}).validate()\n`
+    )
+  })
+  const directory = t.testdir({
+    'manifests.ts': lines.join(''),
+    'tsconfig.json': JSON.stringify({ extends: path.join(ROOT, 'tsconfig.json'), include: ['manifests.ts'] }),
+  })
+  const failure = ({ stdout, stderr }: { stdout: string; stderr: string }) => `${stdout}${stderr}`
+  const check = (command: string, args: string[]) => run(command, args).then(failure, failure)
+  t.equal(await check('tsc', ['--project', directory]), '')
+  t.equal(await check('node', [path.join(directory, 'manifests.ts')]), '')
+}
