@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import type { EventEmitter } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -34,13 +35,19 @@ export const ENV = {
   NODE_ENV: 'test',
   PORT: '0',
   HEALTH_CACHE_MS: '0',
+  HEALTH_TIMEOUT_MS: '900', // the most there is: a busy machine is no fault
   HEALTH_DETAILS: 'true',
   REDIS_URL: backends.redis,
 }
 
 /** Runs SQL on a connection of its own. */
 export async function query<T extends pg.QueryResultRow>(url: string, sql: string): Promise<T[]> {
-  const client = new pg.Client(url)
+  const client = new pg.Client({
+    connectionString: url,
+    connectionTimeoutMillis: PATIENCE_MS,
+    query_timeout: PATIENCE_MS,
+  })
+  client.on('error', () => {})
   await client.connect()
   try {
     return (await client.query<T>(sql)).rows
@@ -114,7 +121,7 @@ export async function run(
 ): Promise<{ stdout: string; stderr: string }> {
   const PATH = `${path.join(ROOT, 'node_modules/.bin')}:${process.env['PATH']}`
   const [command, ...rest] = [...unmeasured(), program, ...args]
-  return promisify(execFile)(command as string, rest, { cwd, env: { ...env, PATH } })
+  return promisify(execFile)(command as string, rest, { cwd, env: { ...env, PATH }, timeout: PATIENCE_MS })
 }
 
 /** Runs a program of node_modules as a person at a shell does. */
@@ -124,15 +131,21 @@ export async function shell(program: string, args: string[], env: NodeJS.Process
 }
 
 /** No test waits longer for anything: well over what a busy machine needs, well under tap's limit for a file. */
-const PATIENCE_MS = 90_000
+export const PATIENCE_MS = 60_000
+/** What waits without a deadline, such as a call of a library, fails with its test, and not with its whole file. */
+const TEST_LIMIT_MS = 150_000
+
+file.beforeEach((t) => t.setTimeout(TEST_LIMIT_MS))
 
 /** Asks until the condition holds: for what no event tells. Fails with the last answer. */
 export async function until<T>(ask: () => Promise<T> | T, holds: (answer: T) => boolean): Promise<T> {
   const deadline = performance.now() + PATIENCE_MS
+  let last: unknown = 'no answer'
   for (;;) {
-    const answer = await within(Promise.resolve(ask()), () => 'no answer')
+    const answer = await within(Promise.try(ask), () => last)
     if (holds(answer)) return answer
     if (performance.now() > deadline) throw new Error(`in vain for ${PATIENCE_MS} ms; the last: ${inspect(answer)}`)
+    last = answer
     await sleep(20)
   }
 }
@@ -140,9 +153,17 @@ export async function until<T>(ask: () => Promise<T> | T, holds: (answer: T) => 
 /** The same promise, which rejects, with what `last` says, when it takes too long. */
 export async function within<T>(promise: Promise<T>, last: () => unknown): Promise<T> {
   const late = new AbortController()
-  const timeout = sleep(PATIENCE_MS, undefined, { signal: late.signal, ref: false }).then(() => {
+  const timeout = sleep(PATIENCE_MS, undefined, { signal: late.signal }).then(() => {
     throw new Error(`in vain for ${PATIENCE_MS} ms; the last: ${inspect(last(), { maxStringLength: 2_000 })}`)
   })
   timeout.catch(() => {})
   return Promise.race([promise, timeout]).finally(() => late.abort())
+}
+
+/** Waits for the next event of that name, also past errors. Fails with the event's name. */
+export async function event(emitter: EventEmitter, name: string): Promise<unknown[]> {
+  const happened = new Promise<unknown[]>((resolve) => {
+    emitter.once(name, (...args) => resolve(args))
+  })
+  return within(happened, () => `no "${name}"`)
 }
