@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Kysely, PostgresDialect, sql, type Transaction } from 'kysely'
@@ -7,7 +6,7 @@ import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { transact, UnknownOutcomeError } from '../../src/transact/transact.ts'
 import { build } from '../support/app.ts'
-import { database, query, until } from '../support/helper.ts'
+import { database, event, query, until } from '../support/helper.ts'
 import { needsPgbouncer, pooled } from '../support/pgbouncer.ts'
 
 interface Tables {
@@ -88,7 +87,7 @@ t.test('a deadlock is tried again', async (t) => {
 t.test('a connection that is lost while it opens is tried again, as often as was asked for', async (t) => {
   const opened: Socket[] = []
   const server = createServer((socket) => opened.push(socket.destroy())).listen(0, '127.0.0.1')
-  await once(server, 'listening')
+  await event(server, 'listening')
   t.teardown(() => server.close())
   const { port } = server.address() as AddressInfo
   const pool = new pg.Pool({ host: '127.0.0.1', port, user: 'nobody' })
