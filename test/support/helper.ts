@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import type { EventEmitter } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import inspector from 'node:inspector'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -129,10 +130,13 @@ export async function shell(program: string, args: string[], env: NodeJS.Process
   return stdout + stderr
 }
 
-/** No test waits longer for anything: well over what a busy machine needs, well under tap's limit for a file. */
-export const PATIENCE_MS = 60_000
+/**
+ * No test waits longer for anything: well over what a busy machine needs, well under tap's limit for a file. Whoever debugs
+ * one has a day.
+ */
+export const PATIENCE_MS = inspector.url() ? 24 * 60 * 60_000 : 60_000
 /** What waits without a deadline, such as a call of a library, fails with its test, and not with its whole file. */
-const TEST_LIMIT_MS = 150_000
+const TEST_LIMIT_MS = 2.5 * PATIENCE_MS
 
 file.beforeEach((t) => t.setTimeout(TEST_LIMIT_MS))
 
