@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startRedis } from '../../dev/redis.ts'
+import { service } from '../../src/core/service.ts'
 import { type App, build, connected } from '../support/app.ts'
 import { until, within } from '../support/helper.ts'
 
+const { name: NAME } = service
 /** No command takes this long, on a machine however busy: whoever waits for one that is not answered waits longer. */
 const PATIENT_MS = 20_000
 
@@ -41,7 +43,7 @@ async function timed(get: (id: string) => Promise<unknown>, id = 'a') {
 
 /** Lets the entry's fresh time pass. */
 async function age({ redis }: App, seconds: number) {
-  const key = 'footing:cache:thing~a'
+  const key = `${NAME}:cache:thing~a`
   const entry = JSON.parse((await redis.get(key)) as string)
   await redis.set(key, JSON.stringify({ ...entry, until: entry.until - seconds * 1_000 }), 'KEEPTTL')
 }
@@ -61,8 +63,8 @@ t.test('a hundred concurrent callers cost one load, and the next caller none', a
 t.test('keys carry the prefix, and every one of them expires', async (t) => {
   const { app, get } = await replica(t, (await ownRedis(t)).url)
   await get('a')
-  t.same((await app.redis.keys('*')).sort(), ['footing:cache-index:thing:a', 'footing:cache:thing~a'])
-  const [index, entry] = ['footing:cache-index:thing:a', 'footing:cache:thing~a'].map((key) => app.redis.ttl(key))
+  t.same((await app.redis.keys('*')).sort(), [`${NAME}:cache-index:thing:a`, `${NAME}:cache:thing~a`])
+  const [index, entry] = [`${NAME}:cache-index:thing:a`, `${NAME}:cache:thing~a`].map((key) => app.redis.ttl(key))
   t.ok(((await entry) as number) > 50)
   t.ok(((await index) as number) > ((await entry) as number), 'an index outlives what is entered in it')
 })
@@ -172,7 +174,7 @@ t.test('what could not be invalidated while Redis was away is so as soon as it i
   app.redis.disconnect(true)
   await app.cache.invalidate('thing', 'thing:a')
   await until(
-    () => app.redis.exists('footing:cache:thing~a').catch(() => 'away'),
+    () => app.redis.exists(`${NAME}:cache:thing~a`).catch(() => 'away'),
     (exists) => exists === 0,
   )
   one.value = 'second'
@@ -197,13 +199,13 @@ t.test('Redis full: calls load, what is cached is served, and can be invalidated
 t.test('keys of the wrong type: calls load, and nothing is stored that no invalidation would find', async (t) => {
   const one = await replica(t, (await ownRedis(t)).url)
   const { redis } = one.app
-  await redis.lpush('footing:cache:thing~list', 'x')
-  await redis.set('footing:cache:thing~text', 'not JSON')
-  await redis.set('footing:cache-index:thing:index', 'x')
+  await redis.lpush(`${NAME}:cache:thing~list`, 'x')
+  await redis.set(`${NAME}:cache:thing~text`, 'not JSON')
+  await redis.set(`${NAME}:cache-index:thing:index`, 'x')
   for (const id of ['list', 'text', 'index']) t.equal(await one.get(id), 'first')
   t.equal(one.loads, 3)
   await until(
-    () => redis.exists('footing:cache:thing~index'),
+    () => redis.exists(`${NAME}:cache:thing~index`),
     (exists) => exists === 0,
   )
   await one.get('list')

@@ -4,7 +4,6 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { parseAllDocuments } from 'yaml'
-import { service } from '../../src/core/service.ts'
 import { configure, SETTINGS } from '../support/app.ts'
 import { event, ROOT, run, sharedDatabase } from '../support/helper.ts'
 import { Service } from '../support/process.ts'
@@ -122,10 +121,6 @@ t.test('the numbers agree with those of the service', async (t) => {
   for (const { httpGet } of Object.values(probes)) t.equal(httpGet.port, name)
   const image = readFileSync(path.join(ROOT, 'Dockerfile'), 'utf8')
   t.match(image, `PORT=${containerPort} `)
-  t.match(image, `ARG VERSION=${service.version}\n`)
-  for (const overlay of OVERLAYS) {
-    t.equal(read(`overlays/${overlay}/kustomization.yaml`)[0].images[0].newTag, service.version, overlay)
-  }
   t.match(image, `USER ${pod.securityContext.runAsUser}:${pod.securityContext.runAsGroup}`)
 })
 

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
+import { service } from '../../src/core/service.ts'
 import { build, unstarted } from '../support/app.ts'
 import { database, MIGRATIONS, until } from '../support/helper.ts'
 
@@ -23,8 +24,8 @@ t.test('the four routes of a healthy service', async (t) => {
   t.equal(health.statusCode, 200)
   t.match(health.json(), {
     status: 'healthy',
-    service: 'footing',
-    version: /^\d+\.\d+\.\d+$/,
+    service: service.name,
+    version: service.version,
     uptimeSeconds: Number,
     services: SERVICES,
   })
