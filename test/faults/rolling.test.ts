@@ -11,6 +11,9 @@ import { event, sharedDatabase, until, within } from '../support/helper.ts'
 import { Service } from '../support/process.ts'
 import { ROUTES, SHIPPED } from '../support/tools.ts'
 
+/** Without, the clients would take what the replicas need to boot. */
+const PAUSE_MS = 10
+
 const skip = spawnSync('haproxy', ['-v']).error ? 'haproxy is not installed' : false
 
 t.test('a rolling restart of two replicas behind HAProxy loses no request', { skip }, async (t) => {
@@ -40,7 +43,7 @@ t.test('a rolling restart of two replicas behind HAProxy loses no request', { sk
     )
   await Promise.all(replicas.map((_, index) => up(index)))
 
-  const clients = Array.from({ length: 16 }, () => new Client(`http://127.0.0.1:${front}/sleep?ms=1`))
+  const clients = Array.from({ length: 16 }, () => new Client(`http://127.0.0.1:${front}/sleep?ms=1`, PAUSE_MS))
   const running = Promise.all(clients.map((client) => client.run()))
   const answered = () => clients.reduce((sum, client) => sum + client.answered, 0)
   for (const index of replicas.keys()) {

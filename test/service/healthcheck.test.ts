@@ -1,7 +1,8 @@
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { promisify } from 'node:util'
 import t from 'tap'
 import { freePort } from '../../dev/ports.ts'
-import { event, run, sharedDatabase } from '../support/helper.ts'
+import { event, PATIENCE_MS, sharedDatabase } from '../support/helper.ts'
 import { preload, Service } from '../support/process.ts'
 
 t.test("Docker's health check passes on 200 alone", async (t) => {
@@ -32,8 +33,8 @@ async function asked(PORT: string): Promise<number[]> {
       this.destroy(new Error('not in a test'))
       return this
     }`)
-  const { stdout } = await run(process.execPath, [told, 'src/healthcheck.ts'], { env: { ...process.env, PORT } }).catch(
-    (failed: { stdout: string }) => failed,
-  )
+  const env = { ...process.env, PORT }
+  const failed = promisify(execFile)(process.execPath, [told, 'src/healthcheck.ts'], { env, timeout: PATIENCE_MS })
+  const { stdout } = await failed.catch((failure: { stdout: string }) => failure)
   return stdout.trim().split('\n').map(Number)
 }
