@@ -1,6 +1,16 @@
 /** What `npm test` builds before it runs anything, and keeps for the next run that needs the same. */
 import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -17,11 +27,22 @@ const KEPT_MS = 24 * 60 * 60_000
 export async function buildTap(root: string): Promise<void> {
   const read = (file: string) => JSON.parse(readFileSync(join(root, file), 'utf8'))
   const stamp = JSON.stringify([read('node_modules/tap/package.json').version, read('package.json').tap.plugin])
-  const file = join(root, 'node_modules/@tapjs/test/test-built/stamp.json')
+  const built = join(root, 'node_modules/@tapjs/test/test-built')
+  const file = join(built, 'stamp.json')
   const current = () => existsSync(file) && readFileSync(file, 'utf8') === stamp
   if (current()) return
-  await alone(join(root, 'node_modules/.cache/tap-build'), async () => {
+  const folder = join(root, 'node_modules/.cache/tap-build')
+  await alone(folder, async () => {
     if (current()) return
+    rmSync(file, { force: true })
+    // tap is built by tap: one that was interrupted could not be mended but by an installation.
+    const spare = join(folder, 'spare')
+    const isWhole = ['esm', 'commonjs'].every((kind) => existsSync(join(built, 'dist', kind, 'index.js')))
+    const [from, to] = isWhole ? [built, spare] : [spare, built]
+    if (existsSync(from)) {
+      rmSync(to, { recursive: true, force: true })
+      cpSync(from, to, { recursive: true, verbatimSymlinks: true })
+    }
     await promisify(execFile)(process.execPath, [join(root, 'node_modules/.bin/tap'), 'build'], { cwd: root })
     writeFileSync(file, stamp)
   })
