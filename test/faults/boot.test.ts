@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { createSocket } from 'node:dgram'
 import pg from 'pg'
 import t, { type Test } from 'tap'
@@ -97,8 +98,10 @@ t.test('the database’s name is not known: the service stays up and waits', asy
 
 const skip = spawnSync('unshare', ['--mount', 'true']).status === 0 ? false : 'a mount namespace needs root'
 
-/** Settings of a process whose only name server, at this address, says nothing: a look-up takes longer than any test. */
-async function unanswered(t: Test, address: string) {
+/** Settings of a process whose only name server says nothing: a look-up takes longer than any test. */
+async function unanswered(t: Test) {
+  // Of this run alone: others can do the same at the same time, and all of them are this machine.
+  const address = `127.${[0, 0, 0].map(() => randomInt(1, 255)).join('.')}`
   const silent = createSocket('udp4').bind(53, address)
   await event(silent, 'listening')
   t.teardown(() => silent.close())
@@ -109,7 +112,7 @@ async function unanswered(t: Test, address: string) {
 
 t.test('the name server does not answer', { skip }, async (t) => {
   const env = { ...SHIPPED, DATABASE_URL: 'postgres://user@database.example/app', REDIS_URL: 'redis://redis.example' }
-  const service = new Service(t, env, await unanswered(t, '127.0.0.99'))
+  const service = new Service(t, env, await unanswered(t))
   const url = await service.url()
   t.match(await service.logged('waiting for the database'), { reason: 'timeout' })
   const [live, ready, health] = ['/health/live', '/health/ready', '/health'].map((path) => new Prober(t, url + path))
@@ -136,7 +139,7 @@ t.test('the name server says nothing of Redis: the database is found all the sam
       REDIS_COMMAND_TIMEOUT_MS: '100', // it tries again and again
       NODE_OPTIONS: preload(tellSockets),
     },
-    await unanswered(t, '127.0.0.98'),
+    await unanswered(t),
   )
   const url = await service.url()
   await service.logged('ready')

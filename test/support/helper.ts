@@ -70,7 +70,14 @@ export async function database(t: Test, { empty = false } = {}): Promise<string>
   // As files: over the write-ahead log, the default, takes twice the time.
   const template = `${empty ? '' : ` template ${required('TEST_DATABASE_TEMPLATE')}`} strategy file_copy`
   await query(backends.database, `create database ${name}${template}`)
-  t.teardown(() => query(backends.database, `drop database ${name} with (force)`))
+  // No role may end an autovacuum worker that is in it: that leaves by itself.
+  const drop = () => query(backends.database, `drop database if exists ${name} with (force)`)
+  t.teardown(() =>
+    until(
+      () => drop().then(() => 'dropped', String),
+      (outcome) => outcome === 'dropped',
+    ),
+  )
   const url = new URL(backends.database)
   url.pathname = `/${name}`
   return url.href
