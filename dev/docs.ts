@@ -1,5 +1,6 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import manifest from '../package.json' with { type: 'json' }
 import { features } from '../src/app.ts'
 import { settingsOf } from '../src/core/config/env.ts'
 import { composeExample } from './compose.ts'
@@ -7,10 +8,25 @@ import { composeExample } from './compose.ts'
 const ROOT = path.join(import.meta.dirname, '..')
 const TABLE = /(<!-- environment -->\n)[\s\S]*(<!-- \/environment -->)/
 
-/** The files that repeat the settings of the features, as they should read: contents by path. */
+/** What repeats package.json, where it does. */
+const REPEATED: [files: string, text: RegExp, value: string][] = [
+  ['Dockerfile', /(?<=^ARG VERSION=).*$/m, manifest.version],
+  ['Dockerfile', /(?<=image\.title=").*(?=")/, manifest.name],
+  ['Dockerfile', /(?<=image\.description=").*(?=")/, manifest.description],
+  ['deploy/kubernetes/overlays/*/kustomization.yaml', /(?<=newTag: )[^\s}]+/, manifest.version],
+]
+
+/** The files that repeat the settings of the features, or package.json, as they should read: contents by path. */
 export function documents(): Record<string, string> {
   const page = path.join(ROOT, 'docs/configuration.md')
+  const repeating: Record<string, string> = {}
+  for (const [files, text, value] of REPEATED) {
+    for (const file of globSync(files, { cwd: ROOT }).map((name) => path.join(ROOT, name))) {
+      repeating[file] = (repeating[file] ?? readFileSync(file, 'utf8')).replace(text, () => value)
+    }
+  }
   return {
+    ...repeating,
     [path.join(ROOT, '.env.example')]: example(),
     [page]: readFileSync(page, 'utf8').replace(TABLE, (_, start, end) => `${start}${table()}${end}`),
   }

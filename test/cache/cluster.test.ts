@@ -1,14 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { cluster, faults, healthy, withoutMaster } from '../redis/cluster/nodes.ts'
+import { cluster, faults, healthy, masters, withoutMaster } from '../redis/cluster/nodes.ts'
 import { build } from '../support/app.ts'
-import { until } from '../support/helper.ts'
+import { until, within } from '../support/helper.ts'
 import { command } from '../support/redis-command.ts'
-import { PROBE_LIMIT_MS, Prober, QUICK } from '../support/tools.ts'
+import { PROBE_LIMIT_MS, Prober } from '../support/tools.ts'
 
 /** The service, with a cached function that counts its loads. */
 async function setUp(t: Test, variables: NodeJS.ProcessEnv) {
-  const app = await build(t, { ...QUICK, MIGRATIONS: 'off', ...variables })
+  const app = await build(t, { MIGRATIONS: 'off', ...variables })
   const state = { loads: 0, value: 'first' }
   app.cache.define('thing', { ttl: 60, references: (id: string) => ['all', `thing:${id}`] }, async (_id: string) => {
     state.loads++
@@ -23,8 +23,8 @@ const IDS = Array.from({ length: 20 }, (_, id) => String(id))
 
 /** Every entry that is in the Cluster. */
 async function entries(): Promise<string[]> {
-  const keys = await Promise.all(all.masters.map((master) => command(master, 'KEYS', '*cache:*') as Promise<string[]>))
-  return keys.flat()
+  const found = (await masters(all)).map((master) => command(master, 'KEYS', '*cache:*') as Promise<string[]>)
+  return (await Promise.all(found)).flat()
 }
 
 /** `get`: asks for each until all are there. */
@@ -46,7 +46,7 @@ t.test('the cache works over the slots: it loads once, and invalidates on every 
   await cached(IDS.length)
   for (const id of IDS) t.equal(await two.get(id), 'first')
   t.equal(one.state.loads + two.state.loads, IDS.length, 'one load for both')
-  for (const master of all.masters) {
+  for (const master of await masters(all)) {
     for (const key of (await command(master, 'KEYS', '*')) as string[]) {
       t.ok(((await command(master, 'TTL', key)) as number) > 0, `${key} expires`)
     }
@@ -82,15 +82,16 @@ for (const [name, fault] of Object.entries(faults)) {
         IDS.map((id) => `thing:${id}`),
       )
       let over = false
-      const back = healthy(app).then(() => {
+      const back = healthy(app).finally(() => {
         over = true
       })
+      const ask = async (id: string) => {
+        const asked = performance.now()
+        answers.add(await within(get(id), () => id))
+        slowest = Math.max(slowest, performance.now() - asked)
+      }
       while (!over) {
-        for (const id of IDS) {
-          const asked = performance.now()
-          answers.add(await get(id))
-          slowest = Math.max(slowest, performance.now() - asked)
-        }
+        await Promise.all(IDS.map(ask))
         await sleep(50)
       }
       await back
@@ -100,7 +101,10 @@ for (const [name, fault] of Object.entries(faults)) {
       )
     })
     for (const answer of answers) t.match(answer, /^(first|second)$/)
-    t.ok(slowest < PROBE_LIMIT_MS + live.slowest, `no call waits for more than a command: ${Math.round(slowest)} ms`)
+    t.ok(
+      slowest < PROBE_LIMIT_MS + 2 * live.slowest,
+      `no call waits for more than a command: ${Math.round(slowest)} ms`,
+    )
     await cached(IDS.length, get)
     await app.cache.clear('thing')
   })

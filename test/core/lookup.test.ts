@@ -1,12 +1,12 @@
 import dns from 'node:dns'
-import { once } from 'node:events'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import t from 'tap'
 import { shareLookups } from '../../src/core/lookup.ts'
+import { event } from '../support/helper.ts'
 
 t.test('a name is asked for once at a time', async (t) => {
   const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
+  await event(server, 'listening')
   const { lookup } = dns
   t.teardown(() => {
     dns.lookup = lookup
@@ -22,7 +22,7 @@ t.test('a name is asked for once at a time', async (t) => {
   const { port } = server.address() as AddressInfo
   const open = async () => {
     const socket = connect({ host: 'localhost', port })
-    await once(socket, 'connect')
+    await event(socket, 'connect')
     socket.destroy()
   }
   await Promise.all([open(), open(), open()])

@@ -1,11 +1,10 @@
-import { once } from 'node:events'
 import { connect } from 'node:net'
 import fastify from 'fastify'
 import t from 'tap'
 import service from '../../src/app.ts'
 import { createFastify } from '../../src/core/requests.ts'
 import { type App, build, unstarted } from '../support/app.ts'
-import { type LogLine, until } from '../support/helper.ts'
+import { event, type LogLine, until, within } from '../support/helper.ts'
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 const TRACE_ID = /^[0-9a-f]{32}$/
@@ -129,9 +128,9 @@ t.test('a client that goes away before its answer leaves a line', async (t) => {
   })
   const { port } = new URL(await app.listen({ port: 0 }))
   const socket = connect(Number(port), '127.0.0.1')
-  await once(socket, 'connect')
+  await event(socket, 'connect')
   socket.write('GET /slow HTTP/1.1\r\nHost: x\r\n\r\n')
-  await asked.promise
+  await within(asked.promise, () => 'not asked')
   socket.destroy()
   await until(
     async () => lines(app),

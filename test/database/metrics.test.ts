@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import t from 'tap'
 import { build, unstarted } from '../support/app.ts'
+import { until } from '../support/helper.ts'
 import { OWN, value } from '../support/metrics.ts'
 
 const pool = (state: string) => ({ db_client_connection_pool_name: 'database', db_client_connection_state: state })
@@ -24,7 +25,10 @@ t.test('connections are counted by state, and who waits for one', async (t) => {
 t.test('who gets no connection in time is counted', async (t) => {
   const app = await build(t, { ...OWN, DATABASE_POOL_MAX: '1', DATABASE_CONNECT_TIMEOUT_MS: '1000' })
   const timeouts = () => value(app, 'db_client_connection_timeouts_total')
-  const client = await app.pg.connect()
+  const client = await until(
+    () => app.pg.connect().catch(() => undefined),
+    (client) => client !== undefined,
+  )
   const before = (await timeouts()) ?? 0
   await Promise.all([
     t.rejects(sql`select 1`.execute(app.db), { message: /timeout/ }),
@@ -32,7 +36,7 @@ t.test('who gets no connection in time is counted', async (t) => {
   ])
   t.equal(await timeouts(), before + 2)
 
-  client.release()
+  client?.release()
   t.match(await app.pg.query('select 1 as one'), { rows: [{ one: 1 }] })
   t.equal(await timeouts(), before + 2)
 })

@@ -1,12 +1,12 @@
 import { spawnSync } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { createSocket } from 'node:dgram'
-import { once } from 'node:events'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { copyProject, database, MIGRATIONS, query, sharedDatabase, until } from '../support/helper.ts'
+import { copyProject, database, event, MIGRATIONS, query, sharedDatabase, until } from '../support/helper.ts'
 import { preload, Service } from '../support/process.ts'
-import { ask, PROBE_LIMIT_MS, Prober, QUICK, TcpProxy } from '../support/tools.ts'
+import { ask, Prober, SHIPPED, TcpProxy } from '../support/tools.ts'
 
 // Most of what these tests do is wait.
 t.jobs = 3
@@ -16,15 +16,17 @@ const SLOW_MIGRATION = {
     import { sql } from 'kysely'
     export const up = async (db) => {
       await sql\`create table slow ()\`.execute(db)
-      await sql\`select pg_sleep(60)\`.execute(db)
+      await sql\`select pg_sleep(600)\`.execute(db)
     }`,
 }
 
 /** Up, alive, not ready, and says what for; then ready once the database is mended. */
 async function waitsFor(t: Test, url: string, reason: string, mend: () => unknown) {
-  const service = new Service(t, { ...QUICK, DATABASE_CONNECT_TIMEOUT_MS: '500', DATABASE_URL: url })
+  const hangs = reason === 'timeout' && { DATABASE_CONNECT_TIMEOUT_MS: '500' }
+  const service = new Service(t, { ...SHIPPED, ...hangs, DATABASE_URL: url })
   const address = await service.url()
   t.match(await service.logged('waiting for the database'), { level: 40, reason })
+  const live = new Prober(t, `${address}/health/live`)
   const ready = new Prober(t, `${address}/health/ready`)
   t.match((await ready.next(503)).body, {
     status: 'not_ready',
@@ -36,9 +38,11 @@ async function waitsFor(t: Test, url: string, reason: string, mend: () => unknow
   t.match((await ask(`${address}/health`)).body, { status: 'unhealthy', waitingFor: 'database' })
   await mend()
   await ready.next(200)
-  t.ok(ready.slowest < PROBE_LIMIT_MS, `in under a second: ${Math.round(ready.slowest)} ms`)
-  const told = service.logs.filter(({ msg, reason: why }) => msg === 'waiting for the database' && why === reason)
-  t.equal(told.length, 1, 'one log line while the reason stays')
+  ready.inTime(t, live)
+  const told = service.logs.filter(({ msg }) => msg === 'waiting for the database')
+  for (const [index, line] of told.entries()) {
+    t.not(line['reason'], told[index - 1]?.['reason'], 'one log line while the reason stays')
+  }
 }
 
 t.test('the database', async (t) => {
@@ -85,7 +89,7 @@ t.test('the database', async (t) => {
 })
 
 t.test('the database’s name is not known: the service stays up and waits', async (t) => {
-  const service = new Service(t, { ...QUICK, DATABASE_URL: 'postgres://user:hunter2@nowhere.invalid/app' })
+  const service = new Service(t, { ...SHIPPED, DATABASE_URL: 'postgres://user:hunter2@nowhere.invalid/app' })
   t.match(await service.logged('waiting for the database'), { reason: 'unreachable' })
   service.child.kill('SIGTERM')
   t.equal(await service.exited, 0)
@@ -94,25 +98,30 @@ t.test('the database’s name is not known: the service stays up and waits', asy
 
 const skip = spawnSync('unshare', ['--mount', 'true']).status === 0 ? false : 'a mount namespace needs root'
 
-/** Settings of a process whose only name server, at this address, says nothing. */
-async function unanswered(t: Test, address: string) {
+/** Settings of a process whose only name server says nothing: a look-up takes longer than any test. */
+async function unanswered(t: Test) {
+  // Of this run alone: others can do the same at the same time, and all of them are this machine.
+  const address = `127.${[0, 0, 0].map(() => randomInt(1, 255)).join('.')}`
   const silent = createSocket('udp4').bind(53, address)
-  await once(silent, 'listening')
+  await event(silent, 'listening')
   t.teardown(() => silent.close())
-  const directory = t.testdir({ 'resolv.conf': `nameserver ${address}\n` })
+  const directory = t.testdir({ 'resolv.conf': `nameserver ${address}\noptions timeout:30 attempts:5\n` })
   const mount = `mount --bind ${directory}/resolv.conf /etc/resolv.conf && exec "$@"`
   return { wrapper: ['unshare', '--mount', 'sh', '-c', mount, 'sh'] }
 }
 
 t.test('the name server does not answer', { skip }, async (t) => {
-  const env = { ...QUICK, DATABASE_URL: 'postgres://user@database.example/app', REDIS_URL: 'redis://redis.example' }
-  const service = new Service(t, env, await unanswered(t, '127.0.0.99'))
+  const env = { ...SHIPPED, DATABASE_URL: 'postgres://user@database.example/app', REDIS_URL: 'redis://redis.example' }
+  const service = new Service(t, env, await unanswered(t))
   const url = await service.url()
   t.match(await service.logged('waiting for the database'), { reason: 'timeout' })
-  for (const path of ['/health/live', '/health/ready', '/health']) {
-    const answer = await ask(url + path)
-    t.equal(answer.status, path === '/health/live' ? 200 : 503)
-    t.ok(answer.ms < PROBE_LIMIT_MS, `${path} in under a second: ${Math.round(answer.ms)} ms`)
+  const [live, ready, health] = ['/health/live', '/health/ready', '/health'].map((path) => new Prober(t, url + path))
+  for (let probe = 0; probe < 3; probe++) {
+    await live?.next(200)
+    for (const prober of [ready, health]) {
+      await prober?.next(503)
+      prober?.inTime(t, live as Prober)
+    }
   }
 })
 
@@ -123,8 +132,14 @@ t.test('the name server says nothing of Redis: the database is found all the sam
     subscribe('net.client.socket', () => console.log('{"msg":"connecting"}'))`
   const service = new Service(
     t,
-    { ...QUICK, DATABASE_URL, REDIS_URL: 'redis://redis.example', NODE_OPTIONS: preload(tellSockets) },
-    await unanswered(t, '127.0.0.98'),
+    {
+      ...SHIPPED,
+      DATABASE_URL,
+      REDIS_URL: 'redis://redis.example',
+      REDIS_COMMAND_TIMEOUT_MS: '100', // it tries again and again
+      NODE_OPTIONS: preload(tellSockets),
+    },
+    await unanswered(t),
   )
   const url = await service.url()
   await service.logged('ready')
@@ -137,7 +152,11 @@ t.test('the name server says nothing of Redis: the database is found all the sam
     'select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()',
   )
   await service.logged('database connection lost')
-  t.match(await ask(`${url}/health/ready`), { status: 200, body: { checks: { database: 'passed', redis: 'failed' } } })
+  const ready = await until(
+    () => ask(`${url}/health/ready`),
+    ({ status }) => status === 200,
+  )
+  t.match(ready.body, { checks: { database: 'passed', redis: 'failed' } })
 })
 
 t.test('eight replicas boot at once on an empty database: each migration is applied once', async (t) => {
@@ -154,7 +173,7 @@ t.test('eight replicas boot at once on an empty database: each migration is appl
 async function migrating(t: Test) {
   const directory = await copyProject(t, SLOW_MIGRATION)
   const DATABASE_URL = await database(t)
-  const service = new Service(t, { ...QUICK, DATABASE_URL }, { source: directory })
+  const service = new Service(t, { ...SHIPPED, DATABASE_URL }, { source: directory })
   const sleeping =
     "select pid from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid() and datname = current_database()"
   await until(
@@ -166,7 +185,7 @@ async function migrating(t: Test) {
 
 t.test('another replica migrates: not ready, and says so', async (t) => {
   const { DATABASE_URL, directory, sleeping } = await migrating(t)
-  const second = new Service(t, { ...QUICK, DATABASE_URL }, { source: directory })
+  const second = new Service(t, { ...SHIPPED, DATABASE_URL }, { source: directory })
   const url = await second.url()
   await second.logged('another process migrates')
   t.match((await ask(`${url}/health/ready`)).body, { status: 'not_ready', waitingFor: 'migration lock' })

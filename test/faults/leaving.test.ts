@@ -1,12 +1,11 @@
 import { connect } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import type { Server } from '../../dev/server.ts'
 import { Client } from '../support/client.ts'
-import { backends, query, ROOT, sharedDatabase, until } from '../support/helper.ts'
+import { backends, event, query, ROOT, sharedDatabase, until, within } from '../support/helper.ts'
 import { preload, Service } from '../support/process.ts'
-import { ask, QUICK, ROUTES } from '../support/tools.ts'
+import { ask, Prober, ROUTES, SHIPPED } from '../support/tools.ts'
 
 // Most of what these tests do is wait.
 t.jobs = 3
@@ -16,7 +15,7 @@ const SOURCE = { source: ROOT }
 
 async function start(t: Test, env: NodeJS.ProcessEnv = {}, options = {}) {
   const DATABASE_URL = env['DATABASE_URL'] ?? (await sharedDatabase())
-  const service = new Service(t, { ...QUICK, ...ROUTES, DATABASE_URL, ...env }, options)
+  const service = new Service(t, { ...SHIPPED, ...ROUTES, DATABASE_URL, ...env }, options)
   const url = await service.url()
   await service.logged('ready')
   return { service, url }
@@ -31,7 +30,7 @@ t.test('SIGTERM under direct keep-alive load loses no request', async (t) => {
     (answered) => answered > 500,
   )
   service.child.kill('SIGTERM')
-  await running
+  await within(running, () => service.output)
   t.equal(await service.exited, 0)
   t.same(
     clients.flatMap(({ lost }) => lost),
@@ -42,8 +41,8 @@ t.test('SIGTERM under direct keep-alive load loses no request', async (t) => {
 t.test(
   'SIGTERM: ready says draining at once, other routes answer for the delay, what is in flight finishes',
   async (t) => {
-    const { service, url } = await start(t, { SHUTDOWN_DELAY_MS: '1500' })
-    const slow = ask(`${url}/sleep?ms=2500`)
+    const { service, url } = await start(t, { SHUTDOWN_DELAY_MS: '3000' })
+    const slow = ask(`${url}/sleep?ms=4000`)
     await ask(`${url}/sleep?ms=0`)
     service.child.kill('SIGTERM')
     await service.logged('leaving')
@@ -82,7 +81,7 @@ const faults: Record<string, Fault> = {
   'is stopped': { bring: (postgres) => postgres.stop() },
   'has given its every connection to slow queries': {
     bring: async (_, url) => {
-      const slow = [1, 2].map(() => ask(`${url}/query?seconds=1`))
+      const slow = [1, 2].map(() => ask(`${url}/query?seconds=2`))
       await until(
         async () => (await ask(`${url}/pool`)).body,
         ({ totalCount, idleCount }) => totalCount === 2 && idleCount === 0,
@@ -137,7 +136,7 @@ t.test('SIGTERM while PostgreSQL', async (t) => {
   await t.test('hangs, and the service was never ready: it leaves without the delay', async (t) => {
     t.teardown(() => postgres.restore())
     postgres.pause()
-    const service = new Service(t, { ...QUICK, ...env, SHUTDOWN_DELAY_MS: '600000' })
+    const service = new Service(t, { ...SHIPPED, ...env, SHUTDOWN_DELAY_MS: '600000' })
     await service.logged('waiting for the database')
     service.child.kill('SIGTERM')
     t.equal(await service.exited, 0)
@@ -206,6 +205,7 @@ for (const route of ['/crash', '/reject']) {
   t.test(`an uncaught error (${route}) is logged once, without secrets, and ends the process with 1`, async (t) => {
     const { service, url } = await start(t, {}, SOURCE)
     const slow = ask(`${url}/sleep?ms=500`)
+    await ask(`${url}/sleep?ms=0`) // behind it
     await ask(`${url}${route}`)
     t.equal((await slow).status, 200, 'what is in flight finishes')
     t.equal(await service.exited, 1)
@@ -220,22 +220,15 @@ t.test('200 slow clients that never finish a request are closed, and the probes 
   const closed = Array.from({ length: 200 }, async () => {
     const socket = connect(Number(port), hostname)
     socket.on('error', () => {})
-    // once() of node:events would reject at a reset, which is one of the ways to be closed.
-    const gone = new Promise((resolve) => socket.once('close', resolve))
     socket.write('GET /health HTTP/1.1\r\nhost: x\r\nx-slow: ')
     const drip = setInterval(() => socket.write('a'), 500)
     socket.resume()
-    await gone
+    await event(socket, 'close')
     clearInterval(drip)
   })
-  const probes = (async () => {
-    const answers: number[] = []
-    for (let i = 0; i < 20; i++) {
-      answers.push((await ask(`${url}/health/ready`)).status)
-      await sleep(100)
-    }
-    return answers
-  })()
+  const [live, ready] = ['/health/live', '/health/ready'].map((path) => new Prober(t, url + path)) as [Prober, Prober]
   await Promise.all(closed)
-  t.same([...new Set(await probes)], [200])
+  await ready.next(200)
+  live.failedAtMost(t, 0, live)
+  ready.failedAtMost(t, 0, live)
 })

@@ -1,5 +1,4 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createConnection } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -8,9 +7,12 @@ import { text } from 'node:stream/consumers'
 import t from 'tap'
 import { freePort } from '../../dev/ports.ts'
 import { Client } from '../support/client.ts'
-import { sharedDatabase, until } from '../support/helper.ts'
+import { event, sharedDatabase, until, within } from '../support/helper.ts'
 import { Service } from '../support/process.ts'
-import { QUICK, ROUTES } from '../support/tools.ts'
+import { ROUTES, SHIPPED } from '../support/tools.ts'
+
+/** Without, the clients would take what the replicas need to boot. */
+const PAUSE_MS = 10
 
 const skip = spawnSync('haproxy', ['-v']).error ? 'haproxy is not installed' : false
 
@@ -18,7 +20,7 @@ t.test('a rolling restart of two replicas behind HAProxy loses no request', { sk
   const DATABASE_URL = await sharedDatabase()
   const [front, ...ports] = [await freePort(), await freePort(), await freePort()]
   const replica = async (port: number | undefined) => {
-    const env = { ...QUICK, ...ROUTES, DATABASE_URL, PORT: String(port), SHUTDOWN_DELAY_MS: '3000' }
+    const env = { ...SHIPPED, ...ROUTES, DATABASE_URL, PORT: String(port), SHUTDOWN_DELAY_MS: '3000' }
     const service = new Service(t, env)
     await service.logged('ready')
     return service
@@ -32,7 +34,7 @@ t.test('a rolling restart of two replicas behind HAProxy loses no request', { sk
   const config = path.join(t.testdir({ 'haproxy.cfg': haproxy(socket, front, ports) }), 'haproxy.cfg')
   execFileSync('haproxy', ['-c', '-f', config])
   const balancer = spawn('haproxy', ['-db', '-f', config], { stdio: 'ignore' })
-  await once(balancer, 'spawn')
+  await event(balancer, 'spawn')
   t.teardown(() => balancer.kill('SIGKILL'))
   const up = (index: number) =>
     until(
@@ -41,7 +43,7 @@ t.test('a rolling restart of two replicas behind HAProxy loses no request', { sk
     )
   await Promise.all(replicas.map((_, index) => up(index)))
 
-  const clients = Array.from({ length: 16 }, () => new Client(`http://127.0.0.1:${front}/sleep?ms=1`))
+  const clients = Array.from({ length: 16 }, () => new Client(`http://127.0.0.1:${front}/sleep?ms=1`, PAUSE_MS))
   const running = Promise.all(clients.map((client) => client.run()))
   const answered = () => clients.reduce((sum, client) => sum + client.answered, 0)
   for (const index of replicas.keys()) {
@@ -56,7 +58,7 @@ t.test('a rolling restart of two replicas behind HAProxy loses no request', { sk
     await up(index)
   }
   for (const client of clients) client.stop()
-  await running
+  await within(running, answered)
   t.same(
     clients.flatMap(({ lost }) => lost),
     [],

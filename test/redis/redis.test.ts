@@ -1,8 +1,8 @@
 import { rm } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { startRedis } from '../../dev/redis.ts'
-import { build, connected } from '../support/app.ts'
-import { sharedDatabase } from '../support/helper.ts'
+import { type App, build, connected } from '../support/app.ts'
+import { event, sharedDatabase, until } from '../support/helper.ts'
 import { Service } from '../support/process.ts'
 
 // Each test leaves it as it was.
@@ -19,18 +19,23 @@ t.test('boot does not wait for Redis, and a command fails at once without it', a
 
 t.test('a hung Redis costs a command its timeout, no more', async (t) => {
   t.teardown(() => redis.restore())
-  const app = await connected(await build(t, { REDIS_URL: redis.url, REDIS_COMMAND_TIMEOUT_MS: '100' }))
-  await app.redis.set('key', 'value')
+  const app = await connected(await build(t, { REDIS_URL: redis.url }))
   redis.pause()
   await t.rejects(app.redis.get('key'), { message: 'Command timed out' })
   t.match((await app.inject('/health')).json(), { services: { redis: { status: 'error', reason: 'timeout' } } })
 })
 
+const healthy = (app: App) =>
+  until(
+    async () => (await app.inject('/health')).json(),
+    ({ status }) => status === 'healthy',
+  )
+
 async function redisStopped(t: Test, env: NodeJS.ProcessEnv = {}) {
   t.teardown(() => redis.restore())
   const app = await connected(await build(t, { REDIS_URL: redis.url, ...env }))
-  t.equal((await app.inject('/health')).statusCode, 200)
-  const closed = new Promise((resolve) => app.redis.once('close', resolve))
+  await healthy(app)
+  const closed = event(app.redis, 'close')
   await redis.stop()
   await closed
   return app
@@ -49,10 +54,8 @@ t.test('Redis stopped: degraded, and ready; healthy when it is back', async (t) 
   t.equal(ready.statusCode, 200)
   t.same(ready.json(), { status: 'ready', checks: { database: 'passed', migrations: 'passed', redis: 'failed' } })
 
-  const back = new Promise((resolve) => app.redis.once('ready', resolve))
   await redis.start()
-  await back
-  t.equal((await app.inject('/health')).json().status, 'healthy')
+  await healthy(app)
 })
 
 t.test('READINESS_REQUIRES=database,redis: Redis stopped is not ready', async (t) => {
@@ -81,11 +84,11 @@ t.test('a rotated password is used for the next connection', async (t) => {
   const app = await connected(await build(t, { REDIS_URL_FILE: `${directory}/url`, REDIS_URL: '' }))
   await app.redis.config('SET', 'requirepass', 'second')
   await rm(`${directory}/url`)
-  const missed = new Promise((resolve) => app.redis.once('reconnecting', resolve))
+  const missed = event(app.redis, 'reconnecting')
   const id = await app.redis.client('ID')
   app.redis.call('CLIENT', 'KILL', 'ID', id, 'SKIPME', 'no').catch(() => {})
   await missed
-  const back = new Promise((resolve) => app.redis.once('ready', resolve))
+  const back = event(app.redis, 'ready')
   t.testdir({ url: redis.url.replace('first', 'second') })
   await back
   t.equal(await app.redis.ping(), 'PONG', 'also when the file was away for a moment')
@@ -93,7 +96,7 @@ t.test('a rotated password is used for the next connection', async (t) => {
 
 t.test('a connection that ioredis has given up is opened again', async (t) => {
   const app = await build(t)
-  const ended = new Promise((resolve) => app.redis.once('end', resolve))
+  const ended = event(app.redis, 'end')
   app.redis.disconnect()
   await ended
   await connected(app)
@@ -105,7 +108,7 @@ t.test('a replica that refuses a write is left for a new connection', async (t) 
   t.teardown(() => redis.close())
   const app = await connected(await build(t, { REDIS_URL: redis.url }))
   await app.redis.replicaof('127.0.0.1', 1)
-  const left = new Promise((resolve) => app.redis.once('reconnecting', resolve))
+  const left = event(app.redis, 'reconnecting')
   await t.rejects(app.redis.set('key', 'value'), { message: /^READONLY/ })
   await left
 })

@@ -1,9 +1,8 @@
-import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import t from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { backends, ROOT, sharedDatabase } from '../support/helper.ts'
+import { backends, event, ROOT, sharedDatabase } from '../support/helper.ts'
 import { Service } from '../support/process.ts'
 
 t.test('SIGTERM and SIGINT leave with 0', async (t) => {
@@ -28,7 +27,7 @@ t.test('a configuration that cannot be used: exit 1, one line, before the port o
 
 t.test('port taken: exit 1, port named', async (t) => {
   const other = createServer().listen(0, '127.0.0.1')
-  await once(other, 'listening')
+  await event(other, 'listening')
   t.teardown(() => other.close())
   const { port } = other.address() as AddressInfo
   const service = new Service(t, { DATABASE_URL: await sharedDatabase(), PORT: String(port) }, { source: ROOT })

@@ -1,7 +1,9 @@
 import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import type { EventEmitter } from 'node:events'
 import { existsSync, readdirSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import inspector from 'node:inspector'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -40,7 +42,12 @@ export const ENV = {
 
 /** Runs SQL on a connection of its own. */
 export async function query<T extends pg.QueryResultRow>(url: string, sql: string): Promise<T[]> {
-  const client = new pg.Client(url)
+  const client = new pg.Client({
+    connectionString: url,
+    connectionTimeoutMillis: PATIENCE_MS,
+    query_timeout: PATIENCE_MS,
+  })
+  client.on('error', () => {})
   await client.connect()
   try {
     return (await client.query<T>(sql)).rows
@@ -63,7 +70,14 @@ export async function database(t: Test, { empty = false } = {}): Promise<string>
   // As files: over the write-ahead log, the default, takes twice the time.
   const template = `${empty ? '' : ` template ${required('TEST_DATABASE_TEMPLATE')}`} strategy file_copy`
   await query(backends.database, `create database ${name}${template}`)
-  t.teardown(() => query(backends.database, `drop database ${name} with (force)`))
+  // No role may end an autovacuum worker that is in it: that leaves by itself.
+  const drop = () => query(backends.database, `drop database if exists ${name} with (force)`)
+  t.teardown(() =>
+    until(
+      () => drop().then(() => 'dropped', String),
+      (outcome) => outcome === 'dropped',
+    ),
+  )
   const url = new URL(backends.database)
   url.pathname = `/${name}`
   return url.href
@@ -116,7 +130,7 @@ export async function run(
 ): Promise<{ stdout: string; stderr: string }> {
   const PATH = `${path.join(ROOT, 'node_modules/.bin')}:${process.env['PATH']}`
   const [command, ...rest] = [...unmeasured(), program, ...args]
-  return promisify(execFile)(command as string, rest, { cwd, env: { ...env, PATH } })
+  return promisify(execFile)(command as string, rest, { cwd, env: { ...env, PATH }, timeout: PATIENCE_MS })
 }
 
 /** Runs a program of node_modules as a person at a shell does. */
@@ -125,16 +139,25 @@ export async function shell(program: string, args: string[], env: NodeJS.Process
   return stdout + stderr
 }
 
-/** No test waits longer for anything: well over what a busy machine needs, well under tap's limit for a file. */
-const PATIENCE_MS = 90_000
+/**
+ * No test waits longer for anything: well over what a busy machine needs, well under tap's limit for a file. Whoever debugs
+ * one has a day.
+ */
+export const PATIENCE_MS = inspector.url() ? 24 * 60 * 60_000 : 60_000
+/** What waits without a deadline, such as a call of a library, fails with its test, and not with its whole file. */
+const TEST_LIMIT_MS = 2.5 * PATIENCE_MS
+
+file.beforeEach((t) => t.setTimeout(TEST_LIMIT_MS))
 
 /** Asks until the condition holds: for what no event tells. Fails with the last answer. */
 export async function until<T>(ask: () => Promise<T> | T, holds: (answer: T) => boolean): Promise<T> {
   const deadline = performance.now() + PATIENCE_MS
+  let last: unknown = 'no answer'
   for (;;) {
-    const answer = await within(Promise.resolve(ask()), () => 'no answer')
+    const answer = await within(Promise.try(ask), () => last)
     if (holds(answer)) return answer
     if (performance.now() > deadline) throw new Error(`in vain for ${PATIENCE_MS} ms; the last: ${inspect(answer)}`)
+    last = answer
     await sleep(20)
   }
 }
@@ -142,9 +165,17 @@ export async function until<T>(ask: () => Promise<T> | T, holds: (answer: T) => 
 /** The same promise, which rejects, with what `last` says, when it takes too long. */
 export async function within<T>(promise: Promise<T>, last: () => unknown): Promise<T> {
   const late = new AbortController()
-  const timeout = sleep(PATIENCE_MS, undefined, { signal: late.signal, ref: false }).then(() => {
+  const timeout = sleep(PATIENCE_MS, undefined, { signal: late.signal }).then(() => {
     throw new Error(`in vain for ${PATIENCE_MS} ms; the last: ${inspect(last(), { maxStringLength: 2_000 })}`)
   })
   timeout.catch(() => {})
   return Promise.race([promise, timeout]).finally(() => late.abort())
+}
+
+/** Waits for the next event of that name, also past errors. Fails with the event's name. */
+export async function event(emitter: EventEmitter, name: string): Promise<unknown[]> {
+  const happened = new Promise<unknown[]>((resolve) => {
+    emitter.once(name, (...args) => resolve(args))
+  })
+  return within(happened, () => `no "${name}"`)
 }

@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Kysely, PostgresDialect, sql, type Transaction } from 'kysely'
@@ -7,7 +6,7 @@ import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { transact, UnknownOutcomeError } from '../../src/transact/transact.ts'
 import { build } from '../support/app.ts'
-import { database, query, until } from '../support/helper.ts'
+import { database, event, query, until } from '../support/helper.ts'
 import { needsPgbouncer, pooled } from '../support/pgbouncer.ts'
 
 interface Tables {
@@ -27,15 +26,22 @@ async function bank(t: Test, url?: string) {
   const app = await build(t, { DATABASE_URL, DATABASE_POOL_MAX: '8', LOG_LEVEL: 'silent' })
   const transfers = async () =>
     (await query<{ id: number }>(DATABASE_URL, 'select id from transfers')).map(({ id }) => id)
-  return { db: app.db as unknown as Kysely<Tables>, url: DATABASE_URL, transfers }
+  const clients = new Map<number, pg.PoolClient & { processID: number }>()
+  app.pg.pool.on('acquire', (client) => {
+    const known = client as pg.PoolClient & { processID: number }
+    clients.set(known.processID, known)
+  })
+  /** Until the news has reached the client too. */
+  const terminate = async (pid: number) => {
+    const gone = event(clients.get(pid) as pg.PoolClient, 'end')
+    await query(DATABASE_URL, `select pg_terminate_backend(${pid}, 5000)`)
+    await gone
+  }
+  return { db: app.db as unknown as Kysely<Tables>, url: DATABASE_URL, transfers, terminate }
 }
 
 const pid = async (trx: Transaction<Tables>) =>
   (await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(trx)).rows[0]?.pid as number
-const terminate = async (url: string, pid: number) => {
-  await query(url, `select pg_terminate_backend(${pid}, 5000)`)
-  await sleep(50) // for the news to reach the client
-}
 const record = (trx: Transaction<Tables>, id: number) =>
   trx.insertInto('transfers').values({ id, debit: 1, credit: 2, amount: 0 }).execute()
 
@@ -88,7 +94,7 @@ t.test('a deadlock is tried again', async (t) => {
 t.test('a connection that is lost while it opens is tried again, as often as was asked for', async (t) => {
   const opened: Socket[] = []
   const server = createServer((socket) => opened.push(socket.destroy())).listen(0, '127.0.0.1')
-  await once(server, 'listening')
+  await event(server, 'listening')
   t.teardown(() => server.close())
   const { port } = server.address() as AddressInfo
   const pool = new pg.Pool({ host: '127.0.0.1', port, user: 'nobody' })
@@ -137,7 +143,7 @@ t.test("the caller's own errors and those of constraints are not tried again", a
 })
 
 t.test('a backend terminated before COMMIT: tried again, and applied once', async (t) => {
-  const { db, url, transfers } = await bank(t)
+  const { db, transfers, terminate } = await bank(t)
   let runs = 0
   await transact(
     db,
@@ -146,11 +152,11 @@ t.test('a backend terminated before COMMIT: tried again, and applied once', asyn
       await record(trx, 1)
       // Between two statements, in the middle of one, and between the last one and COMMIT.
       if (++runs === 1) {
-        await terminate(url, self)
+        await terminate(self)
         await record(trx, 2)
       }
-      if (runs === 2) await Promise.all([sql`select pg_sleep(10)`.execute(trx), terminate(url, self)])
-      if (runs === 3) await terminate(url, self)
+      if (runs === 2) await Promise.all([sql`select pg_sleep(10)`.execute(trx), terminate(self)])
+      if (runs === 3) await terminate(self)
     },
     { attempts: 4 },
   )
@@ -159,7 +165,7 @@ t.test('a backend terminated before COMMIT: tried again, and applied once', asyn
 })
 
 t.test('a backend terminated during COMMIT: an unknown outcome, not tried again', async (t) => {
-  const { db, url, transfers } = await bank(t)
+  const { db, url, transfers, terminate } = await bank(t)
   await query(
     url,
     `create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(10); return null; end';
@@ -177,7 +183,7 @@ t.test('a backend terminated during COMMIT: an unknown outcome, not tried again'
   const committing = () =>
     query(url, `select from pg_stat_activity where pid = ${self} and query = 'commit' and state = 'active'`)
   await until(committing, ({ length }) => length === 1)
-  await terminate(url, self)
+  await terminate(self)
   await t.rejects(unknown, { code: 'UNKNOWN_OUTCOME', cause: { code: '57P01' } })
   t.equal(runs, 1)
   t.same(await transfers(), [], 'this time it is not in the database')
@@ -189,7 +195,7 @@ t.test('a connection lost when COMMIT is done but not yet answered: the same err
     settings: { wal_level: 'replica', max_wal_senders: '1', synchronous_standby_names: 'nobody' },
   })
   t.teardown(() => postgres.close())
-  const { db, url, transfers } = await bank(t, postgres.url)
+  const { db, url, transfers, terminate } = await bank(t, postgres.url)
   let self = 0
   const unknown = transact(db, async (trx) => {
     self = await pid(trx)
@@ -199,7 +205,7 @@ t.test('a connection lost when COMMIT is done but not yet answered: the same err
   unknown.catch(() => {})
   const waiting = () => query(url, `select from pg_stat_activity where pid = ${self} and wait_event = 'SyncRep'`)
   await until(waiting, ({ length }) => length === 1)
-  await terminate(url, self)
+  await terminate(self)
   await t.rejects(unknown, { name: 'UnknownOutcomeError', code: 'UNKNOWN_OUTCOME', cause: Error })
   t.same(await transfers(), [1], 'this time it is in the database')
 })

@@ -1,13 +1,14 @@
 import { rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../../dev/postgres.ts'
 import { postgresVersion } from '../../../dev/postgres-binaries.ts'
 import type { Server } from '../../../dev/server.ts'
 import { build } from '../../support/app.ts'
-import { query, until } from '../../support/helper.ts'
-import { Prober, TcpProxy } from '../../support/tools.ts'
+import { query, until, within } from '../../support/helper.ts'
+import { Prober, reasonOf, TcpProxy } from '../../support/tools.ts'
 
 const SETTINGS = { wal_level: 'replica', max_wal_senders: '5', synchronous_commit: 'on' }
 
@@ -64,7 +65,7 @@ async function setUp(t: Test, url: string, variables: NodeJS.ProcessEnv = {}) {
       const { statusCode } = await app.inject({ method: 'POST', url: `/rows/${id}` })
       statuses.add(statusCode)
       if (statusCode === 200) at.push(performance.now()) && acknowledged.push(id)
-      else await new Promise((resolve) => setTimeout(resolve, 10))
+      else await sleep(10)
     }
   }
   const writing = write()
@@ -86,7 +87,7 @@ async function setUp(t: Test, url: string, variables: NodeJS.ProcessEnv = {}) {
       (length) => length > before,
     )
     stop()
-    await writing
+    await within(writing, () => acknowledged.length)
     const first = at.find((ms) => ms > promoted) as number
     t.comment(`writes again ${Math.round(first - promoted)} ms after the promotion`)
     const rows = await query<{ id: number }>(primary.url, 'select id from rows')
@@ -108,8 +109,6 @@ async function setUp(t: Test, url: string, variables: NodeJS.ProcessEnv = {}) {
 }
 
 const promote = ({ url }: Server) => query(url, 'select pg_promote()')
-const reasonOf = ({ body }: { body: Record<string, unknown> }) =>
-  (body['services'] as { database: { reason?: string } }).database.reason
 
 t.test('the primary is killed and its standby promoted: no restart, no acknowledged write lost', async (t) => {
   const { primary, standby } = await pair(t)
@@ -126,7 +125,7 @@ t.test('the primary freezes and its standby is promoted: what hangs on it is cut
   const { primary, standby } = await pair(t)
   const service = await setUp(t, both(primary.url, standby.url))
   primary.pause()
-  t.match(reasonOf(await service.health.next(503)), 'timeout')
+  await service.health.next(503, (answer) => reasonOf(answer) === 'timeout')
   await promote(standby)
   await service.wentOver(standby)
   primary.resume()
@@ -139,7 +138,7 @@ t.test('the primary turns read-only and its standby is promoted: open connection
   const service = await setUp(t, both(primary.url, standby.url))
   await query(primary.url, 'alter system set default_transaction_read_only = on')
   await query(primary.url, 'select pg_reload_conf()')
-  t.match(reasonOf(await service.health.next(503)), 'readonly')
+  await service.health.next(503, (answer) => reasonOf(answer) === 'readonly')
   await promote(standby)
   await service.wentOver(standby)
 })
@@ -162,16 +161,19 @@ t.test('a first host that swallows every packet costs a connection little', asyn
 t.test('who gives up waiting for a primary is told so', async (t) => {
   const app = await build(t, {
     DATABASE_URL: both(postgres.url, postgres.url),
-    DATABASE_CONNECT_TIMEOUT_MS: '100',
+    DATABASE_CONNECT_TIMEOUT_MS: '200',
     MIGRATIONS: 'off',
   })
-  const client = await app.pg.connect()
+  const client = await until(
+    () => app.pg.connect().catch(() => undefined),
+    (client) => client !== undefined,
+  )
   t.teardown(() => postgres.restore())
   postgres.pause()
   await t.rejects(app.pg.connect(), /due to connection timeout/)
   t.match((await app.inject('/health')).json(), { services: { database: { reason: 'timeout' } } })
   await postgres.restore()
-  client.release()
+  client?.release()
 })
 
 t.test('no host answers: the reason is that of the one that took writes', async (t) => {

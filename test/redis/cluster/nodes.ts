@@ -11,13 +11,11 @@ const NODE_TIMEOUT_MS = 1_000
 const SLOTS = 16_384
 
 export interface Cluster {
-  masters: Server[]
-  /** Of the master at the same place. */
-  replicas: Server[]
+  servers: Server[]
   variables: NodeJS.ProcessEnv
 }
 
-/** Three masters that share the slots, and a replica of each. */
+/** Three masters that share the slots, and a replica of each. Which is which changes: ask `masters()`. */
 export async function cluster(t: Test): Promise<Cluster> {
   const settings = {
     masterauth: PASSWORD,
@@ -64,7 +62,15 @@ export async function cluster(t: Test): Promise<Cluster> {
     // By name, as they are given: the nodes themselves tell their addresses.
     REDIS_CLUSTER_NODES: [masters[0], replicas[0]].map((server) => `localhost:${server?.port}`).join(','),
   }
-  return { masters, replicas, variables }
+  return { servers, variables }
+}
+
+const role = async (server: Server) => (await command(server, 'ROLE')) as [role: string, ...rest: unknown[]]
+
+/** Those that are masters by their own word, while all of them run. */
+export async function masters({ servers }: Cluster): Promise<Server[]> {
+  const roles = await Promise.all(servers.map(role))
+  return servers.filter((_, index) => roles[index]?.[0] === 'master')
 }
 
 /** What can happen to a master, and how it is undone. */
@@ -73,24 +79,25 @@ export const faults: Record<string, { break(master: Server): unknown; mend(maste
   frozen: { break: (master) => master.pause(), mend: (master) => master.resume() },
 }
 
-/**
- * Breaks a master while `run` looks, and mends it: from then on it is a replica of its own replica, and `all` says so.
- */
+/** Breaks a master while `run` looks, and mends it whatever comes of that: by then it is a replica of its own replica. */
 export async function withoutMaster(
   all: Cluster,
   fault: (typeof faults)[string],
   run: () => Promise<void>,
 ): Promise<void> {
-  const [lost, heir] = [all.masters.shift(), all.replicas.shift()] as [Server, Server]
-  await fault.break(lost)
-  await run()
-  await fault.mend(lost)
+  const [lost] = (await masters(all)) as [Server]
+  const running = run()
+  try {
+    await fault.break(lost)
+    await running
+  } finally {
+    running.catch(() => {})
+    await fault.mend(lost)
+  }
   await until(
-    () => command(lost, 'ROLE') as Promise<[string]>,
-    ([role]) => role === 'slave',
+    () => role(lost),
+    ([is, , , link]) => is === 'slave' && link === 'connected',
   )
-  all.masters.push(heir)
-  all.replicas.push(lost)
 }
 
 export const healthy = (app: App) =>
