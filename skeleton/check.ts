@@ -78,6 +78,7 @@ async function check(folder: string, flags: string[], commands: string[][]): Pro
     'footing',
     '--',
     ':!package.json',
+    ':!LICENSE.skeleton',
   )
   if (named.stdout) return tail('git grep footing', named)
   rmSync(folder, { recursive: true })

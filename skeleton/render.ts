@@ -106,6 +106,9 @@ export function render(original: Files, choices: Choices): Files {
       result.replaceAll(manifest.description, () => choices.description),
     )
   }
+  // MIT asks for its notice in every copy. What the service itself is licensed under is its owner's to say.
+  files.set('LICENSE.skeleton', original.get('LICENSE'))
+  files.delete('LICENSE')
   const page = files.get(PAGE)
   if (page !== undefined) files.set(PAGE, withTable(page, [...kept]))
   fillIn(files, choices)
