@@ -225,7 +225,7 @@ export const skeleton: Part = {
       to: '"coverage-map": "test/coverage-map.js",\n    "allow-incomplete-coverage": true,',
     },
     { file: 'docs/testing.md', from: ' `npm run init -- --no-faults` leaves it out.' },
-    { file: '.ci/run', lines: ['npm run check:skeleton'] },
+    { file: '.ci/run', lines: ['npm run check:skeleton', 'npm run check:grown'] },
     { file: '.ci/run', from: ', the services that init makes and a\n# service that has grown' },
     {
       file: 'docs/features.md',
@@ -235,5 +235,5 @@ export const skeleton: Part = {
     { file: 'Dockerfile', lines: ['org.opencontainers.image.licenses'] },
   ],
   packages: ['@clack/prompts'],
-  scripts: ['init', 'check:skeleton'],
+  scripts: ['init', 'check:skeleton', 'check:grown'],
 }
