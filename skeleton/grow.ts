@@ -3,14 +3,14 @@
  * edit to any test of the skeleton. Arguments go to `npm test`, so that a part can be asked; `--keep` leaves the copy.
  */
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { startPostgres } from '../dev/postgres.ts'
+import { copyProject } from './copy.ts'
 
-const ROOT = path.join(import.meta.dirname, '..')
-
-const copy = mkdtempSync(path.join(tmpdir(), 'grown-'))
+const temporary = mkdtempSync(path.join(tmpdir(), 'grown-'))
+const copy = path.join(temporary, 'orders')
 const args = process.argv.slice(2).filter((arg) => arg !== '--keep')
 
 /** Shows what it prints. Throws when it fails. */
@@ -39,18 +39,6 @@ function edit(file: string, from: string | RegExp, to: string): void {
 /** The code that a page of the docs shows. */
 function code(page: string): string[] {
   return [...read(page).matchAll(/```ts\n(.*?)```/gs)].map(([, text]) => text as string)
-}
-
-/** As it lies here, with what is not committed; without what no service has. */
-function copyProject(): void {
-  const git = (cwd: string, ...args: string[]) => execFileSync('git', args, { cwd, encoding: 'utf8' })
-  const files = git(ROOT, 'ls-files', '-z', '--cached', '--others', '--exclude-standard', '--deduplicate', ':!skeleton')
-  const deleted = new Set(git(ROOT, 'ls-files', '-z', '--deleted').split('\0'))
-  for (const file of files.split('\0').filter((name) => name && !deleted.has(name))) {
-    cpSync(path.join(ROOT, file), path.join(copy, file))
-  }
-  symlinkSync(path.join(ROOT, 'node_modules'), path.join(copy, 'node_modules'))
-  git(copy, 'init', '--quiet')
 }
 
 /** "Your first table and route", literally. */
@@ -199,7 +187,8 @@ async function generate(): Promise<void> {
 }
 
 try {
-  copyProject()
+  copyProject(copy)
+  rmSync(path.join(copy, 'skeleton'), { recursive: true }) // which no service has
   followTheTutorial()
   addOrders()
   addPayments()
@@ -217,5 +206,5 @@ try {
   process.exitCode = 1
 } finally {
   if (process.argv.includes('--keep')) process.stdout.write(`${copy}\n`)
-  else rmSync(copy, { recursive: true, force: true })
+  else rmSync(temporary, { recursive: true, force: true })
 }
