@@ -53,7 +53,7 @@ ENTRYPOINT []
 CMD ["node", "dist/src/server.js"]
 
 # Last, so that a new commit does not invalidate the layers above.
-ARG VERSION=1.0.0
+ARG VERSION=1.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="footing" \
     org.opencontainers.image.description="A minimal Fastify service on PostgreSQL and Redis whose health probes tell the truth" \
