@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { watch as changes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -19,7 +20,8 @@ export async function watch(root: string, argv: string[], signal: AbortSignal): 
     await exited
   }
   let changed = Promise.withResolvers<void>()
-  const watching = WATCHED.map(async (folder) => {
+  const folders = WATCHED.filter((folder) => existsSync(join(root, folder)))
+  const watching = folders.map(async (folder) => {
     for await (const _ of changes(join(root, folder), { recursive: true, signal })) changed.resolve()
   })
   const aborted = Promise.all(watching).catch((error) => {
