@@ -120,17 +120,28 @@ function addPayments(): void {
     "    import('./openapi/index.ts'),\n",
     "    import('./openapi/index.ts'),\n    import('./payments/index.ts'),\n",
   )
-  edit('test/env.ts', '= {}', "= { PAYMENTS_URL: 'http://payments.invalid', PAYMENTS_TOKEN: 'of the tests' }")
+  edit(
+    'test/env.ts',
+    '= {}',
+    "= { PAYMENTS_URL: 'http://payments.invalid', PAYMENTS_TOKEN: 'of the tests', READINESS_REQUIRES: 'database,stock' }",
+  )
   write(
     'test/payments/payments.test.ts',
     `import t from 'tap'
-import { build, Service } from '../helper.ts'
+import { build, database, Service } from '../helper.ts'
 
 t.test('without the payment provider the service is degraded, and ready', async (t) => {
   const app = await build(t)
   const health = (await app.inject('/health')).json()
   t.match(health, { status: 'degraded', services: { payments: { status: 'error' }, stock: { status: 'ok' } } })
   t.equal((await app.inject('/health/ready')).statusCode, 200)
+})
+
+t.test('the process says so too', async (t) => {
+  const service = new Service(t, { DATABASE_URL: await database(t) })
+  const url = await service.url()
+  await service.logged('ready')
+  t.match(await (await fetch(url + '/health')).json(), { services: { payments: { status: 'error' } } })
 })
 
 t.test('its address is required', async (t) => {

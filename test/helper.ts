@@ -19,14 +19,21 @@ import type { Insertable, Kysely, Selectable } from 'kysely'
 import type { Test } from 'tap'
 import type { DB } from '../src/database/types.ts'
 import { type App, build as buildSkeleton } from './support/app.ts'
+import { Service as SkeletonService } from './support/process.ts'
 
 export type { App } from './support/app.ts'
 export { database, query, until } from './support/helper.ts'
-export { Service } from './support/process.ts'
 
 /** The whole service in this process, without the port. `routes` is registered behind its own. Closed at the end. */
 export function build(t: Test, variables: NodeJS.ProcessEnv = {}, routes?: FastifyPluginAsync): Promise<App> {
   return buildSkeleton(t, variables, routes, { whole: true })
+}
+
+/** The whole service as a process, of the build. Killed at the end of the test if it still runs. */
+export class Service extends SkeletonService {
+  constructor(t: Test, variables: NodeJS.ProcessEnv = {}) {
+    super(t, variables, { whole: true })
+  }
 }
 
 /** Asks the service, each time with these headers, such as a token. */

@@ -5,7 +5,7 @@ import env, { settingsOf } from '../../src/core/config/env.ts'
 import type { Config } from '../../src/core/config/settings.ts'
 import { createFastify } from '../../src/core/requests.ts'
 import { OWN } from '../env.ts'
-import { CHECKS, database, ENV, type LogLine, sharedDatabase, until } from './helper.ts'
+import { CHECKS, database, ENV, type LogLine, SKELETON_READINESS, sharedDatabase, until } from './helper.ts'
 
 /** Every setting of the service, by name. */
 export const SETTINGS = settingsOf(features).properties
@@ -65,6 +65,7 @@ export async function unstarted(
     ...(folder && { folder }),
     env: {
       ...ENV,
+      ...(!whole && SKELETON_READINESS),
       LOG_LEVEL: 'debug',
       DATABASE_URL: variables['DATABASE_URL'] ?? (await (folder ? database(t) : sharedDatabase())),
       ...variables,

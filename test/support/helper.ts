@@ -103,6 +103,8 @@ export async function copyProject(t: Test, files: Record<string, string> = {}): 
 
 /** The health checks of the skeleton. */
 export const CHECKS = ['database', 'redis']
+/** Readiness of a service without checks of its own, whatever test/env.ts says of those. */
+export const SKELETON_READINESS = { READINESS_REQUIRES: 'database' }
 
 /** A folder with the project's migrations and some of the test's own: contents by file name. */
 export function migrationsFolder(t: Test, files: Record<string, string>): string {

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import path from 'node:path'
 import type { Test } from 'tap'
-import { CHECKS, ENV, type LogLine, ROOT, required, unmeasured, within } from './helper.ts'
+import { CHECKS, ENV, type LogLine, ROOT, required, SKELETON_READINESS, unmeasured, within } from './helper.ts'
 
 interface ServiceOptions {
   source?: string
@@ -34,7 +34,13 @@ export class Service {
     const [program, ...args] = [...wrapper, ...hooks, process.execPath, main]
     this.child = spawn(program as string, args, {
       cwd: source ?? ROOT,
-      env: { PATH: process.env['PATH'], ...ENV, ...env, NODE_OPTIONS: nodeOptions },
+      env: {
+        PATH: process.env['PATH'],
+        ...ENV,
+        ...(!whole && SKELETON_READINESS),
+        ...env,
+        NODE_OPTIONS: nodeOptions,
+      },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     this.#exited = once(this.child, 'close').then(([code]) => code)
