@@ -12,7 +12,7 @@
  *     await until(() => ask(), (answer) => holds)                 for what no event tells; fails with the last answer
  *     await query(DATABASE_URL, 'select …')                       rows, on a connection of its own
  *
- * A feature's own helpers lie with its tests, such as `tenants/helper.ts`. Settings that every test needs: `env.ts`.
+ * A feature's own helpers lie with its tests, as `helper.ts`. Settings that every test needs: `env.ts`.
  */
 import type { FastifyPluginAsync, HTTPMethods, InjectOptions, LightMyRequestResponse } from 'fastify'
 import type { Insertable, Kysely, Selectable } from 'kysely'
