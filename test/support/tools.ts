@@ -36,8 +36,12 @@ export class Prober {
   }
 
   async #run(url: string): Promise<void> {
+    let due = performance.now()
     while (!this.#stopped) {
-      this.answers.push(await ask(url))
+      const answer = await ask(url)
+      // From when it was due: what stops this process shows too, although then nothing is asked.
+      this.answers.push({ ...answer, ms: performance.now() - due })
+      due = performance.now() + 100
       await sleep(100)
     }
   }
