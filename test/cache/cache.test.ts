@@ -18,11 +18,17 @@ async function replica(
 ) {
   const env = { REDIS_URL, REDIS_COMMAND_TIMEOUT_MS: String(timeoutMs), MIGRATIONS: 'off' }
   const app = await connected(await build(t, env))
-  const state = { loads: 0, value: 'first' as unknown, app, get: async (_id: string): Promise<unknown> => undefined }
+  const state = {
+    app,
+    loads: 0,
+    value: 'first' as unknown,
+    loading: () => sleep(20),
+    get: async (_id: string): Promise<unknown> => undefined,
+  }
   const references = (id: string) => [`thing:${id}`]
   app.cache.define('thing', { ttl: 60, references, ...options }, async (_id: string) => {
     state.loads++
-    await sleep(20)
+    await state.loading()
     return state.value
   })
   state.get = (id) => (app.cache as unknown as { thing: typeof state.get }).thing(id)
@@ -84,11 +90,16 @@ t.test('a stale answer comes at once, while one load replaces it', async (t) => 
   t.equal(await one.get('a'), 'first')
   t.equal(one.loads, 1, 'fresh')
   await age(one.app, 601)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  one.loading = () => promise
   t.same(await Promise.all([one.get('a'), one.get('a'), one.get('a')]), ['first', 'first', 'first'])
+  t.equal(await one.get('a'), 'first')
+  resolve()
   await until(
-    () => one.get('a'),
-    (answer) => answer === 'second',
+    () => one.app.redis.get(`${NAME}:cache:thing~a`),
+    (entry) => String(entry).includes('second'),
   )
+  t.equal(await one.get('a'), 'second')
   t.equal(one.loads, 2)
 })
 
