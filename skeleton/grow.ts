@@ -141,7 +141,7 @@ t.test('the process says so too', async (t) => {
   const service = new Service(t, { DATABASE_URL: await database(t) })
   const url = await service.url()
   await service.logged('ready')
-  t.match(await (await fetch(url + '/health')).json(), { services: { payments: { status: 'error' } } })
+  t.match(await (await fetch(new URL('/health', url))).json(), { services: { payments: { status: 'error' } } })
 })
 
 t.test('its address is required', async (t) => {
