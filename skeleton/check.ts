@@ -77,7 +77,7 @@ async function check(folder: string, flags: string[], commands: string[][]): Pro
     'footing',
     '--',
     ':!package.json',
-    ':!LICENSE.skeleton',
+    ':!LICENSE',
   )
   if (named.stdout) return tail('git grep footing', named)
   rmSync(folder, { recursive: true })

@@ -44,6 +44,8 @@ const FIRST_VERSION = '0.1.0'
 /** Of the service, as image and manifests name it. */
 const VERSION = /(?<=VERSION=|newTag: )\d+\.\d+\.\d+/g
 const GENERATED = ['package-lock.json', '.env.example']
+/** MIT asks for its notice in every copy. */
+const NOTICE = 'LICENSE'
 /** What stands in between is generated: `npm run docs` fills it in. */
 const GENERATED_TABLE = /(<!-- environment -->\n)[\s\S]*?(<!-- \/environment -->)/
 const NAME = /^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$/
@@ -96,7 +98,7 @@ export function render(original: Files, choices: Choices): Files {
   if (template === undefined) throw new Error(`${TEMPLATE} is missing`)
   files.set('README.md', template)
   for (const [file, text] of files) {
-    if (text === undefined || GENERATED.includes(file)) continue
+    if (text === undefined || file === NOTICE || GENERATED.includes(file)) continue
     let result = text
     if (/^(Dockerfile|deploy\/)/.test(file)) result = result.replace(VERSION, FIRST_VERSION)
     if (file.endsWith('.md')) result = withoutDeadLinks(file, result.replace(GENERATED_TABLE, '$1$2'), original, files)
@@ -106,9 +108,6 @@ export function render(original: Files, choices: Choices): Files {
       result.replaceAll(manifest.description, () => choices.description),
     )
   }
-  // MIT asks for its notice in every copy. What the service itself is licensed under is its owner's to say.
-  files.set('LICENSE.skeleton', original.get('LICENSE'))
-  files.delete('LICENSE')
   const page = files.get(PAGE)
   if (page !== undefined) files.set(PAGE, withTable(page, [...kept]))
   fillIn(files, choices)

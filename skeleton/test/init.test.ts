@@ -89,7 +89,7 @@ t.test('init makes a service', async (t) => {
   t.match(readFileSync(path.join(root, 'README.md'), 'utf8'), /^# my-orders\n\nTakes orders\n/)
 
   t.test('that is named so everywhere', async (t) => {
-    const { stdout } = await run(root, 'git', 'grep', '--ignore-case', '--line-number', 'footing', ':!LICENSE.skeleton')
+    const { stdout } = await run(root, 'git', 'grep', '--ignore-case', '--line-number', 'footing', ':!LICENSE')
     t.match(stdout.split('\n'), [/^package\.json:\d+: {4}"source": /, ''])
   })
   for (const command of ['typecheck', 'lint'] as const)
