@@ -1,8 +1,8 @@
 # The build serves. Beside it lie the source and what it imports, for the kysely CLI: the image that serves is the image
 # that migrates.
 
-# The major version and the distribution; patches come with a rebuild. Who must build the same image twice pins the
-# digest: --build-arg NODE_IMAGE=node:26-bookworm-slim@sha256:…
+# The major version and the distribution; patches come with a rebuild. To build the same image twice, pin the digest:
+# --build-arg NODE_IMAGE=node:26-bookworm-slim@sha256:…
 ARG NODE_IMAGE=node:26-bookworm-slim
 
 FROM ${NODE_IMAGE} AS manifest

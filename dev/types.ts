@@ -10,6 +10,10 @@ for (const name of ['.env', '.local/dev.env']) {
   const file = path.join(ROOT, name)
   if (existsSync(file)) process.loadEnvFile(file)
 }
+if (!process.env['DATABASE_URL']) {
+  console.error('There is no DATABASE_URL: start npm run dev, or name a database that is migrated')
+  process.exit(1)
+}
 // What an extension brings is not the service's.
 const tables = ['--dialect', 'postgres', '--exclude-pattern', '*timescaledb_*.*', '--out-file', 'src/database/types.ts']
 const { status } = spawnSync(process.execPath, [CODEGEN, ...tables, ...process.argv.slice(2)], {

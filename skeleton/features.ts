@@ -208,7 +208,7 @@ export interface DB {
 
 /** What several features share, and goes when all of them are left out. */
 export const together: (Part & { without: string[] })[] = [
-  { without: ['sentinel', 'cluster'], remove: ['test/support/redis-command.ts'] },
+  { without: ['sentinel', 'cluster'], remove: ['src/redis/hosts.ts', 'test/support/redis-command.ts'] },
   { without: ['time-series', 'compose'], remove: ['test/time-series/timescaledb.ts'] },
   { without: ['kubernetes', 'compose'], packages: ['yaml'] },
   { without: ['faults', 'bench'], remove: ['test/support/client.ts'] },
@@ -216,15 +216,22 @@ export const together: (Part & { without: string[] })[] = [
 
 /** What belongs to the skeleton alone, and is gone from every service. */
 export const skeleton: Part = {
-  remove: ['skeleton', 'CHANGELOG.md', 'CONTRIBUTING.md', 'docs/init.md'],
+  remove: [
+    'skeleton',
+    'CHANGELOG.md',
+    'CONTRIBUTING.md',
+    'SECURITY.md',
+    'docs/init.md',
+    'test/migrations/from-1.0.0.test.ts',
+    'test/migrations/fixtures',
+  ],
   edit: [
     { file: 'tsconfig.json', from: '"skeleton", ' },
-    { file: 'package.json', from: ',\n      "skeleton/test/**/*.test.ts"' },
     // The skeleton demands all; a service chooses, and begins with what every choice of features reaches.
     { file: 'package.json', from: '"coverage": 100,', to: '"coverage": 90,' },
     { file: 'docs/testing.md', from: ' `npm run init -- --no-faults` leaves it out.' },
     { file: 'docs/tutorial.md', from: ' `npm run check:grown` executes it as it stands.' },
-    { file: '.ci/run', lines: ['npm run check:skeleton', 'npm run check:grown'] },
+    { file: '.ci/run', lines: ['npm run check:skeleton', 'npm run check:grown', 'npm test -- skeleton/test'] },
     { file: '.ci/run', from: ', the services that init makes and a\n# service that has grown' },
     {
       file: 'docs/features.md',

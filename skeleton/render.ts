@@ -101,7 +101,10 @@ export function render(original: Files, choices: Choices): Files {
     if (text === undefined || file === NOTICE || GENERATED.includes(file)) continue
     let result = text
     if (/^(Dockerfile|deploy\/)/.test(file)) result = result.replace(VERSION, FIRST_VERSION)
-    if (file.endsWith('.md')) result = withoutDeadLinks(file, result.replace(GENERATED_TABLE, '$1$2'), original, files)
+    if (file.endsWith('.md')) {
+      const page = forFeatures(result.replace(GENERATED_TABLE, '$1$2'), kept)
+      result = withoutDeadLinks(file, page, original, files)
+    }
     result = renamed(result, manifest.name, choices.name)
     files.set(
       file,
@@ -168,6 +171,15 @@ function renamed(text: string, from: string, to: string): string {
     .replaceAll(capital, to)
 }
 
+/** Without the text that is marked as that of a feature which is left out, and without the marks. */
+function forFeatures(page: string, kept: Set<string>): string {
+  const marked = /^<!-- feature: (.+) -->\n([\s\S]*?)^<!-- \/feature: \1 -->\n/gm
+  return page.replace(marked, (_, name: string, text: string) => {
+    if (!(name in features)) throw new Error(`a page marks text as that of ${name}, which is no feature`)
+    return kept.has(name) ? text : ''
+  })
+}
+
 /**
  * A link to a page that went is its text; an item of a list, or a row of a table, that begins with such a link goes.
  */
@@ -192,8 +204,11 @@ function withoutDeadLinks(file: string, text: string, original: Files, files: Fi
 
 function fillIn(files: Files, { name, description }: Choices): void {
   const pages = [...files].filter(([file]) => /^docs\/[^/]+\.md$/.test(file)).sort(([a], [b]) => (a < b ? -1 : 1))
-  const docs = pages.map(([file, text]) => `- [${/^# (.*)$/m.exec(text ?? '')?.[1] ?? file}](${file})`).join('\n')
-  const values: Record<string, string> = { name, description, docs }
+  const docs = pages.map(([file, text = '']) => {
+    const [, title = file, answers = ''] = /^# (.*)\n\nThis page (?:answers|shows) ([^.]*)\./.exec(text) ?? []
+    return `- [${title}](${file}): ${answers.replace('\n', ' ')}\n`
+  })
+  const values: Record<string, string> = { name, description, docs: docs.join('').trimEnd() }
   const readme = files.get('README.md') as string
   files.set(
     'README.md',

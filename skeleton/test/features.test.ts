@@ -51,6 +51,12 @@ for (const [title, files] of cases) {
     const manifest = JSON.parse(files.get('package.json') as string)
     const text = [...files].filter(([file]) => !['package-lock.json', '.env.example', 'LICENSE'].includes(file))
 
+    t.test('has no mark of a feature left', async (t) => {
+      t.same(
+        text.filter(([, content = '']) => content.includes('<!-- feature:')).map(([file]) => file),
+        [],
+      )
+    })
     t.test('names nothing else than itself', async (t) => {
       const named = text.filter(([, content = '']) => /footing/i.test(content)).map(([file]) => file)
       t.same(named, [])

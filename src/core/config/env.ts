@@ -30,10 +30,11 @@ export function settingsOf(features: Feature[]) {
 interface AjvError {
   instancePath: string
   message?: string
-  params: { allowedValues?: string[] }
+  params: { allowedValues?: string[]; missingProperty?: string }
 }
 
 function describe({ instancePath, message, params }: AjvError): string {
+  if (params.missingProperty) return `${params.missingProperty} is missing`
   return `${instancePath.slice(1)} ${message}${params.allowedValues ? `: ${params.allowedValues.join(', ')}` : ''}`
 }
 

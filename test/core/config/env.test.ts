@@ -1,4 +1,7 @@
+import fastify from 'fastify'
 import t from 'tap'
+import { Type } from 'typebox'
+import env from '../../../src/core/config/env.ts'
 import { configure } from '../../support/app.ts'
 import { DATABASE_URL, eachIsOneProblem, problems, secretFile } from '../../support/settings.ts'
 
@@ -46,6 +49,15 @@ eachIsOneProblem(t, [
     'DATABASE_MIGRATION_URL_FILE cannot be read (ENOENT)',
   ],
 ])
+
+t.test('a setting of the service itself that is required is named when it is missing', async (t) => {
+  const app = fastify()
+  t.teardown(() => app.close())
+  const features = [{ name: 'payments', settings: { PAYMENTS_URL: Type.String(), PAYMENTS_KEY: Type.String() } }]
+  await t.rejects(async () => app.register(env, { features, env: { PAYMENTS_KEY: 'x' } }), {
+    message: 'configuration: PAYMENTS_URL is missing',
+  })
+})
 
 t.test('a secret comes from its file, and not from two places', async (t) => {
   const name = await secretFile(t, `${DATABASE_URL}\n`)

@@ -5,9 +5,9 @@ import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { createMigrator } from '../../src/migrations/migrator.ts'
-import { unstarted } from '../../test/support/app.ts'
-import { CATALOGS } from '../../test/support/catalogs.ts'
-import { database, migrationsFolder, query } from '../../test/support/helper.ts'
+import { unstarted } from '../support/app.ts'
+import { CATALOGS } from '../support/catalogs.ts'
+import { database, migrationsFolder, query } from '../support/helper.ts'
 
 const FILE = '20261101000000_base_structure.ts'
 const OLD = path.join(import.meta.dirname, 'fixtures', FILE)
