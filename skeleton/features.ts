@@ -89,8 +89,6 @@ export interface DB {
       'src/migrations/metrics.ts',
       'src/cache/metrics.ts',
       'test/metrics',
-      'test/database/metrics.test.ts',
-      'test/migrations/metrics.test.ts',
       'test/cache/metrics.test.ts',
       'test/support/metrics.ts',
       'docs/metrics.md',
@@ -131,13 +129,7 @@ export interface DB {
   },
   sentinel: {
     description: 'Redis behind Sentinel, which names the master',
-    remove: [
-      'src/redis/sentinel',
-      'test/redis/sentinel',
-      'test/redis/cluster/sentinel.test.ts',
-      'test/cache/sentinel.test.ts',
-      'docs/sentinel.md',
-    ],
+    remove: ['src/redis/sentinel', 'test/redis/sentinel', 'test/cache/sentinel.test.ts', 'docs/sentinel.md'],
     edit: [{ file: 'src/redis/parts.ts', lines: ["import('./sentinel/index.ts')"] }],
   },
   cluster: {

@@ -1,9 +1,16 @@
 import { writeFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { sql } from 'kysely'
 import t from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { build } from '../support/app.ts'
-import { event, query, until } from '../support/helper.ts'
+import { connectionOptions } from '../../src/database/connection.ts'
+import { Probe } from '../../src/database/probe.ts'
+import { build, configure } from '../support/app.ts'
+import { database, event, MIGRATIONS, query, until } from '../support/helper.ts'
+import { needsPgbouncer, pooled } from '../support/pgbouncer.ts'
+import { Service } from '../support/process.ts'
+import { DATABASE_URL, eachIsOneProblem, secretFile } from '../support/settings.ts'
+import { TcpProxy } from '../support/tools.ts'
 
 const TERMINATE =
   'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'
@@ -132,4 +139,114 @@ t.test('the pool is as its variables say', async (t) => {
   })
   const without = await build(t, { DATABASE_KEEP_ALIVE_MS: '0' })
   t.match(without.pg.pool.options, { keepAlive: false })
+})
+
+eachIsOneProblem(t, [
+  [{ DATABASE_URL, POSTGRES_HOST: 'h' }, 'DATABASE_URL and POSTGRES_HOST are both set'],
+  [{ DATABASE_URL, DATABASE_POOL_MIN: '3', DATABASE_POOL_MAX: '2' }, 'DATABASE_POOL_MIN is over DATABASE_POOL_MAX'],
+  [
+    { DATABASE_URL, DATABASE_QUERY_TIMEOUT_MS: '9', DATABASE_STATEMENT_TIMEOUT_MS: '10' },
+    'DATABASE_QUERY_TIMEOUT_MS is not over DATABASE_STATEMENT_TIMEOUT_MS',
+  ],
+  [{ DATABASE_URL: 'postgres://user:hunter2@host:port/db' }, 'DATABASE_URL cannot be used (ERR_INVALID_URL)'],
+  [{ DATABASE_URL: `${DATABASE_URL}?sslrootcert=/does/not/exist` }, 'DATABASE_URL cannot be used (ENOENT)'],
+  [{ DATABASE_URL: `${DATABASE_URL}?host=one,two` }, 'DATABASE_URL names several hosts where one can be'],
+  [{ DATABASE_URL: 'postgres://' }, 'DATABASE_URL names no host'],
+  [{ DATABASE_URL: `${DATABASE_URL}?sslmode=no%2Dverify` }, 'DATABASE_URL asks for TLS that verifies nothing'],
+  [
+    { DATABASE_URL: `${DATABASE_URL}?uselibpqcompat=true&sslmode=require` },
+    'DATABASE_URL asks for TLS that verifies nothing',
+  ],
+])
+
+t.test('a rotated password is read for the next connection', async (t) => {
+  const url = await secretFile(t, DATABASE_URL)
+  const password = await secretFile(t, 'first')
+  const byUrl = connectionOptions(await configure(t, { DATABASE_URL_FILE: url }))
+  const byVariables = connectionOptions(await configure(t, { POSTGRES_HOST: 'h', POSTGRES_PASSWORD_FILE: password }))
+  t.same(await Promise.all([byUrl, byVariables].map(passwordOf)), ['hunter2', 'first'])
+  await writeFile(url, DATABASE_URL.replace('hunter2', 'hunter3'))
+  await writeFile(password, 'second')
+  t.same(await Promise.all([byUrl, byVariables].map(passwordOf)), ['hunter3', 'second'])
+})
+
+function passwordOf({ password }: ReturnType<typeof connectionOptions>): unknown {
+  return (password as () => Promise<string>)()
+}
+
+t.test('the POSTGRES_ variables of a Docker user name the database', async (t) => {
+  t.match(connectionOptions(await configure(t, { POSTGRES_HOST: 'db', POSTGRES_USER: 'me' })), {
+    host: 'db',
+    port: 5432,
+    user: 'me',
+    database: 'me',
+    ssl: false,
+  })
+})
+
+t.test('migrations have a connection of their own where one is named', async (t) => {
+  const DATABASE_MIGRATION_URL = 'postgres://owner:hunter2@direct.example/app'
+  const config = await configure(t, { DATABASE_URL, DATABASE_MIGRATION_URL })
+  t.match(connectionOptions(config), { host: 'database.example', user: 'user' })
+  t.match(connectionOptions(config, 'migration'), { host: 'direct.example', user: 'owner' })
+})
+
+const tls: [NodeJS.ProcessEnv, boolean | object][] = [
+  [{ DATABASE_URL }, false],
+  [{ DATABASE_URL, NODE_ENV: 'production' }, true],
+  [{ DATABASE_URL: 'postgres://user@localhost/app', NODE_ENV: 'production' }, false],
+  [{ DATABASE_URL: `${DATABASE_URL}?sslmode=disable`, NODE_ENV: 'production' }, false],
+  [{ DATABASE_URL: `${DATABASE_URL}?sslmode=require` }, {}],
+  [{ POSTGRES_HOST: 'db', NODE_ENV: 'production' }, true],
+  [{ POSTGRES_HOST: 'db', NODE_ENV: 'production', POSTGRES_SSLMODE: 'disable' }, false],
+  [{ POSTGRES_HOST: 'db', POSTGRES_SSLMODE: 'verify-full' }, true],
+]
+for (const [variables, ssl] of tls) {
+  t.test(`TLS of ${JSON.stringify(variables)} is ${JSON.stringify(ssl)}`, async (t) => {
+    t.same(connectionOptions(await configure(t, variables)).ssl, ssl)
+  })
+}
+
+const patience = () => AbortSignal.timeout(60_000)
+
+t.test('a connection that is lost while it is asked is no lost database', async (t) => {
+  const proxy = await TcpProxy.start(t, await database(t))
+  const probe = new Probe(connectionOptions(await configure(t, { DATABASE_URL: proxy.url })), () => {})
+  t.teardown(() => probe.close())
+  await probe.check(patience())
+  proxy.swallow()
+  const checked = probe.check(patience())
+  await proxy.cut()
+  await checked
+  t.pass('asked again on a new one')
+})
+
+t.test('a database that takes no writes is one that does not serve', async (t) => {
+  const DATABASE_URL = await database(t)
+  await query(
+    DATABASE_URL,
+    `alter database ${new URL(DATABASE_URL).pathname.slice(1)} set default_transaction_read_only = on`,
+  )
+  const probe = new Probe(connectionOptions(await configure(t, { DATABASE_URL })), () => {})
+  t.teardown(() => probe.close())
+  await t.rejects(probe.check(patience()), { code: '25006', message: 'The database is read-only' })
+})
+
+t.test('three replicas migrate beside PgBouncer, and serve over it', needsPgbouncer, async (t) => {
+  const variables = await pooled(t, { empty: true })
+  const replicas = [1, 2, 3].map(() => new Service(t, variables))
+  await Promise.all(replicas.map((replica) => replica.logged('ready')))
+  const migrated = replicas.flatMap(({ logs }) => logs.filter(({ msg }) => msg === 'migrated'))
+  t.equal(migrated.length, MIGRATIONS.length)
+  for (const replica of replicas) {
+    const health = await fetch(`${await replica.url()}/health`)
+    t.match(await health.json(), { status: 'healthy' })
+  }
+})
+
+t.test('a statement timeout is a startup parameter, which PgBouncer refuses', needsPgbouncer, async (t) => {
+  const variables = await pooled(t)
+  const service = new Service(t, { ...variables, DATABASE_STATEMENT_TIMEOUT_MS: '1000' })
+  t.equal(await service.exited, 1)
+  t.match(service.logs.at(-1), { err: { message: 'unsupported startup parameter: statement_timeout' } })
 })

@@ -1,9 +1,11 @@
 import { rm } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { startRedis } from '../../dev/redis.ts'
+import { parts } from '../../src/redis/parts.ts'
 import { type App, build, connected } from '../support/app.ts'
 import { event, sharedDatabase, until } from '../support/helper.ts'
 import { Service } from '../support/process.ts'
+import { DATABASE_URL, eachIsOneProblem, problems } from '../support/settings.ts'
 
 // Each test leaves it as it was.
 const redis = await startRedis()
@@ -111,4 +113,17 @@ t.test('a replica that refuses a write is left for a new connection', async (t) 
   const left = event(app.redis, 'reconnecting')
   await t.rejects(app.redis.set('key', 'value'), { message: /^READONLY/ })
   await left
+})
+
+eachIsOneProblem(t, [
+  [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2@host:port' }, 'REDIS_URL is not a URL of a Redis'],
+  [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2%zz@host' }, 'REDIS_URL is not a URL of a Redis'],
+  [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2@host/name' }, 'REDIS_URL is not a URL of a Redis'],
+])
+
+const ways = Object.fromEntries(parts.map(({ setting }) => [setting, 'one']))
+const skip = parts.length < 2 && 'the service knows one way at most'
+
+t.test('two ways to reach Redis at once are a contradiction', { skip }, async (t) => {
+  t.match(await problems(t, { DATABASE_URL, ...ways }), [/^REDIS_\w+ and REDIS_\w+ are both set$/])
 })

@@ -2,10 +2,11 @@ import { randomUUID } from 'node:crypto'
 import { Kysely, PostgresDialect, sql } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
+import { startPostgres } from '../../dev/postgres.ts'
 import { type TenantColumns, tenantColumns } from '../../src/tenants/columns.ts'
 import { setTenant, withTenant } from '../../src/tenants/with-tenant.ts'
-import { build } from '../support/app.ts'
-import { database } from '../support/helper.ts'
+import { type App, build } from '../support/app.ts'
+import { database, query } from '../support/helper.ts'
 import { needsPgbouncer, pooled } from '../support/pgbouncer.ts'
 
 interface Tables {
@@ -152,4 +153,24 @@ t.test('64 tenants at once over two server connections see their own rows alone'
       }),
   )
   t.equal(visits.filter((right) => right).length, 512)
+})
+
+const warnings = ({ logs }: App) => logs.filter(({ level, msg }) => level === 40 && msg.includes('row-level security'))
+
+t.test('a role that bypasses row-level security gets one warning at boot, which says what to do', async (t) => {
+  const postgres = await startPostgres()
+  t.teardown(() => postgres.close())
+  const superuser = await build(t, { DATABASE_URL: postgres.url })
+  t.match(warnings(superuser), [{ role: 'postgres', msg: /NOSUPERUSER NOBYPASSRLS.*DATABASE_MIGRATION_URL/ }])
+  t.equal(warnings(superuser).length, 1)
+
+  await query(postgres.url, "create role bypassing login bypassrls password 'secret'")
+  const url = Object.assign(new URL(postgres.url), { username: 'bypassing', password: 'secret' }).href
+  t.match(warnings(await build(t, { DATABASE_URL: url, MIGRATIONS: 'off' })), [{ role: 'bypassing' }])
+})
+
+t.test('the role of the development database gets none', async (t) => {
+  const app = await build(t)
+  t.same(warnings(app), [])
+  t.notOk('tenants' in (await app.inject('/health/ready')).json().checks, 'and readiness does not show the look')
 })
