@@ -17,7 +17,10 @@ export const features = [
   )),
 ]
 
-/** The data flow, in order: each step may rely on all before it, and closing runs backwards. */
+/**
+ * The data flow, in order: the settings; the plugins of core (lifecycle, errors, health) and of the features; their
+ * routes; yours. Each step may rely on all before it, and closing runs backwards.
+ */
 export default fp<{ env?: NodeJS.ProcessEnv; folder?: string }>(
   async function app(fastify, options) {
     await fastify.register(env, { ...options, features })
