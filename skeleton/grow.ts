@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { startPostgres } from '../dev/postgres.ts'
 import { copyProject } from './copy.ts'
+import { skeleton } from './features.ts'
 
 const temporary = mkdtempSync(path.join(tmpdir(), 'grown-'))
 const copy = path.join(temporary, 'orders')
@@ -199,7 +200,8 @@ async function generate(): Promise<void> {
 
 try {
   copyProject(copy)
-  rmSync(path.join(copy, 'skeleton'), { recursive: true }) // which no service has
+  // Which no service has.
+  for (const file of skeleton.remove ?? []) rmSync(path.join(copy, file), { recursive: true })
   followTheTutorial()
   addOrders()
   addPayments()
