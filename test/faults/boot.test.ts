@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { copyProject, database, event, MIGRATIONS, query, sharedDatabase, until } from '../support/helper.ts'
 import { preload, Service } from '../support/process.ts'
-import { ask, Prober, SHIPPED, TcpProxy } from '../support/tools.ts'
+import { ask, Prober, probers, SHIPPED, TcpProxy } from '../support/tools.ts'
 
 // Most of what these tests do is wait.
 t.jobs = 3
@@ -115,12 +115,12 @@ t.test('the name server does not answer', { skip }, async (t) => {
   const service = new Service(t, env, await unanswered(t))
   const url = await service.url()
   t.match(await service.logged('waiting for the database'), { reason: 'timeout' })
-  const [live, ready, health] = ['/health/live', '/health/ready', '/health'].map((path) => new Prober(t, url + path))
+  const { live, ready, health } = probers(t, url)
   for (let probe = 0; probe < 3; probe++) {
-    await live?.next(200)
+    await live.next(200)
     for (const prober of [ready, health]) {
-      await prober?.next(503)
-      prober?.inTime(t, live as Prober)
+      await prober.next(503)
+      prober.inTime(t, live)
     }
   }
 })

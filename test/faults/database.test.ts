@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { query, until } from '../support/helper.ts'
 import { Service } from '../support/process.ts'
-import { ask, Prober, ROUTES, reasonOf, SHIPPED, TcpProxy } from '../support/tools.ts'
+import { ask, probers, ROUTES, reasonOf, SHIPPED, TcpProxy } from '../support/tools.ts'
 
 interface Pool {
   totalCount: number
@@ -23,21 +23,12 @@ async function setUp(t: Test, { env = {}, proxied = false } = {}) {
   const service = new Service(t, { ...SHIPPED, ...ROUTES, DATABASE_URL: proxied ? proxy.url : postgres.url, ...env })
   const url = await service.url()
   await service.logged('ready')
-  const [live, ready, health] = ['/health/live', '/health/ready', '/health'].map((path) => new Prober(t, url + path))
+  const { live, ready, health } = probers(t, url)
   // Redis too is found: a connection that opens has a listener more.
-  await health?.next(200)
+  await health.next(200)
   await ask(`${url}/query`)
   const before = (await ask(`${url}/pool`)).body as unknown as Pool
-  return { postgres, proxy, service, url, before, live, ready, health } as {
-    postgres: typeof postgres
-    proxy: TcpProxy
-    service: Service
-    url: string
-    before: Pool
-    live: Prober
-    ready: Prober
-    health: Prober
-  }
+  return { postgres, proxy, service, url, before, live, ready, health }
 }
 
 /** What holds after every fault: it lived, answered in time, and holds no more than before. */

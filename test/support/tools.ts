@@ -88,6 +88,12 @@ export class Prober {
   }
 }
 
+/** A prober on each of the three routes of the service at this address. */
+export function probers(t: Test, url: string) {
+  const on = (route: string) => new Prober(t, url + route)
+  return { live: on('/health/live'), ready: on('/health/ready'), health: on('/health') }
+}
+
 /** What `/health/ready` says when it is not the database that failed. */
 export function databasePassed({ body }: Answer): boolean {
   return (body['checks'] as { database?: string } | undefined)?.database === 'passed'

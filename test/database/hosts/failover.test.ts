@@ -11,7 +11,7 @@ import hosts from '../../../src/database/hosts/index.ts'
 import { build, configure } from '../../support/app.ts'
 import { database, query, shell, until, within } from '../../support/helper.ts'
 import { DATABASE_URL, eachIsOneProblem } from '../../support/settings.ts'
-import { Prober, reasonOf, TcpProxy } from '../../support/tools.ts'
+import { probers, reasonOf, TcpProxy } from '../../support/tools.ts'
 
 const SETTINGS = { wal_level: 'replica', max_wal_senders: '5', synchronous_commit: 'on' }
 
@@ -72,11 +72,7 @@ async function setUp(t: Test, url: string, variables: NodeJS.ProcessEnv = {}) {
     }
   }
   const writing = write()
-  await app.listen({ port: 0, host: '127.0.0.1' })
-  const { port } = app.server.address() as { port: number }
-  const [live, ready, health] = ['/health/live', '/health/ready', '/health'].map(
-    (route) => new Prober(t, `http://127.0.0.1:${port}${route}`),
-  ) as [Prober, Prober, Prober]
+  const { live, ready, health } = probers(t, await app.listen({ port: 0, host: '127.0.0.1' }))
   await health.next(200)
 
   /** What holds after every failover: no acknowledged write is lost, and the service writes to the new primary. */

@@ -4,7 +4,7 @@ import topology from '../../../src/redis/cluster/index.ts'
 import { build, configure } from '../../support/app.ts'
 import { until } from '../../support/helper.ts'
 import { DATABASE_URL, eachIsOneProblem } from '../../support/settings.ts'
-import { databasePassed, Prober } from '../../support/tools.ts'
+import { databasePassed, probers } from '../../support/tools.ts'
 import { cluster, faults, healthy, withoutMaster } from './nodes.ts'
 
 const all = await cluster(t)
@@ -14,11 +14,7 @@ const KEYS = Array.from({ length: 20 }, (_, key) => String(key))
 for (const [name, fault] of Object.entries(faults)) {
   t.test(`one master ${name}: degraded until its replica serves, never unready, no restart`, async (t) => {
     const app = await build(t, VARIABLES)
-    await app.listen({ port: 0, host: '127.0.0.1' })
-    const { port } = app.server.address() as { port: number }
-    const [live, ready, health] = ['/health/live', '/health/ready', '/health'].map(
-      (route) => new Prober(t, `http://127.0.0.1:${port}${route}`),
-    ) as [Prober, Prober, Prober]
+    const { live, ready, health } = probers(t, await app.listen({ port: 0, host: '127.0.0.1' }))
     await health.next(200)
     const write = (value: string) =>
       until(() => Promise.all(KEYS.map((key) => app.redis.set(key, value))).catch((err) => err.message), Array.isArray)

@@ -8,7 +8,7 @@ import { sharedDatabase, until } from '../../support/helper.ts'
 import { Service } from '../../support/process.ts'
 import { command } from '../../support/redis-command.ts'
 import { DATABASE_URL, eachIsOneProblem } from '../../support/settings.ts'
-import { databasePassed, Prober, SHIPPED } from '../../support/tools.ts'
+import { databasePassed, Prober, probers, SHIPPED } from '../../support/tools.ts'
 import { type Group, group } from './group.ts'
 
 const faults: Record<string, { break(group: Group): unknown; shows: boolean }> = {
@@ -24,11 +24,7 @@ for (const [name, fault] of Object.entries(faults)) {
   t.test(`the master ${name}: degraded until there is another, never unready, no restart`, async (t) => {
     const all = await group(t)
     const app = await build(t, all.variables)
-    await app.listen({ port: 0, host: '127.0.0.1' })
-    const { port } = app.server.address() as { port: number }
-    const [live, ready, health] = ['/health/live', '/health/ready', '/health'].map(
-      (route) => new Prober(t, `http://127.0.0.1:${port}${route}`),
-    ) as [Prober, Prober, Prober]
+    const { live, ready, health } = probers(t, await app.listen({ port: 0, host: '127.0.0.1' }))
     await health.next(200)
     await until(
       () =>
