@@ -1,8 +1,8 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
 import { sql } from 'kysely'
 import { type Static, Type } from 'typebox'
+import { deadline } from '../core/deadline.ts'
 import type { CheckResult } from '../core/health/health.ts'
 import { isOk, send } from '../core/health/routes.ts'
 import { nullable, Result, route, unwell, well } from '../core/health/schemas.ts'
@@ -43,10 +43,11 @@ const details: FastifyPluginAsyncTypebox = async (fastify) => {
   const { config, health, pg } = fastify
   if (!config.HEALTH_DETAILS) return
   fastify.get('/health/db', DatabaseDetails, async (_, reply) => {
-    const late = sleep(config.HEALTH_TIMEOUT_MS, UNKNOWN, { ref: false })
+    const late = Promise.withResolvers<typeof UNKNOWN>()
+    deadline(config.HEALTH_TIMEOUT_MS, () => late.resolve(UNKNOWN)).unref()
     const result = (await health.results()).get('database') as CheckResult
     // A busy pool may not give them in time: the answer does not wait for it.
-    const details = isOk(result) ? await Promise.race([describe(fastify).catch(() => UNKNOWN), late]) : UNKNOWN
+    const details = isOk(result) ? await Promise.race([describe(fastify).catch(() => UNKNOWN), late.promise]) : UNKNOWN
     const { options, totalCount: total, idleCount: idle, waitingCount: waiting } = pg.pool
     return send(reply, isOk(result), { ...result, ...details, pool: { max: options.max, total, idle, waiting } })
   })

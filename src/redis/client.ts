@@ -4,6 +4,7 @@ import type { Config } from '../core/config/settings.ts'
 import type { Feature } from '../core/feature.ts'
 import { backoff } from '../core/retry.ts'
 import { service } from '../core/service.ts'
+import './deadlines.ts'
 
 /** A command that a stopped server has not answered is followed by a new connection after this many of its timeouts. */
 const SOCKET_TIMEOUTS = 3

@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import { ConfigError } from '../config/env.ts'
 import { duration, integer, type Settings } from '../config/settings.ts'
+import { deadline } from '../deadline.ts'
 import { type Reason, reasonOf, redact } from '../reasons.ts'
 
 export const settings = {
@@ -106,15 +107,15 @@ class Health {
     const { HEALTH_TIMEOUT_MS: timeoutMs, READINESS_REQUIRES } = this.#app.config
     const required = always === true || READINESS_REQUIRES.includes(name)
     const started = performance.now()
-    const deadline = Promise.withResolvers<never>()
+    const late = Promise.withResolvers<never>()
     const controller = new AbortController()
     const { signal } = controller
-    const timer = setTimeout(() => {
+    const timer = deadline(timeoutMs, () => {
       controller.abort(Object.assign(new Error(`no answer within ${timeoutMs} ms`), { code: 'ETIMEDOUT' }))
-      deadline.reject()
-    }, timeoutMs)
+      late.reject()
+    })
     try {
-      await Promise.race([Promise.try(check, signal), deadline.promise]).finally(() => clearTimeout(timer))
+      await Promise.race([Promise.try(check, signal), late.promise]).finally(() => clearTimeout(timer))
       return [name, { required, status: 'ok', latencyMs: Math.round((performance.now() - started) * 10) / 10 }]
     } catch (err) {
       // A check that heeds the signal fails with an error of its own making.
