@@ -13,7 +13,7 @@ export default fp(
       if (statusCode < 500) return reply.send(err)
 
       const reason = reasonOf(err)
-      if (reason === 'error' || reason === 'auth') {
+      if (reason === 'error') {
         request.log.error({ err }, 'request failed')
       } else {
         // A backend that cannot be reached, or a pool that cannot give a connection in time, is worth another try.

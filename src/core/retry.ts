@@ -14,14 +14,17 @@ export function backoff(attempt: number, maxDelayMs = MAX_DELAY_MS): number {
 }
 
 /** Logs a failure when its reason changes, and once a minute while it lasts. */
-export function failureLog(log: FastifyBaseLogger, message: string): { failed(err: unknown): void; over(): void } {
+export function failureLog(
+  log: FastifyBaseLogger,
+  message: string,
+): { failed(err: unknown, details?: object): void; over(): void } {
   let last: { reason: Reason; at: number } | undefined
   return {
-    failed(err) {
+    failed(err, details) {
       const reason = reasonOf(err)
       if (last?.reason === reason && performance.now() - last.at < REPEAT_LOG_MS) return
       last = { reason, at: performance.now() }
-      log.warn({ reason, err: redact(err) }, message)
+      log.warn({ reason, ...details, err: redact(err) }, message)
     },
     over() {
       last = undefined

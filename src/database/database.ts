@@ -2,11 +2,14 @@ import fastifyPostgres from '@fastify/postgres'
 import fp from 'fastify-plugin'
 import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
-import { retry } from '../core/retry.ts'
+import { deadlineSignal } from '../core/deadline.ts'
+import { reasonOf } from '../core/reasons.ts'
+import { failureLog, retry } from '../core/retry.ts'
 import { connectionOptions } from './connection.ts'
 import { guard } from './guard.ts'
-import { CountingPool } from './pool.ts'
+import { ServicePool } from './pool.ts'
 import { Probe } from './probe.ts'
+import { Statements } from './statements.ts'
 import type { DB } from './types.ts'
 
 declare module 'fastify' {
@@ -25,31 +28,56 @@ export default fp(
     const options = connectionOptions(config)
     await fastify.register(fastifyPostgres, {
       ...options,
-      pg: { ...pg, Pool: CountingPool },
+      pg: { ...pg, Pool: ServicePool },
       min: config.DATABASE_POOL_MIN,
       max: config.DATABASE_POOL_MAX,
       connectionTimeoutMillis: config.DATABASE_CONNECT_TIMEOUT_MS,
       idleTimeoutMillis: config.DATABASE_IDLE_TIMEOUT_MS,
       maxLifetimeSeconds: config.DATABASE_MAX_LIFETIME_SECONDS,
       statement_timeout: config.DATABASE_STATEMENT_TIMEOUT_MS,
-      query_timeout: config.DATABASE_QUERY_TIMEOUT_MS,
+      idle_in_transaction_session_timeout:
+        config.DATABASE_IDLE_TRANSACTION_TIMEOUT_MS ?? config.DATABASE_STATEMENT_TIMEOUT_MS,
     })
-    const onLost = () => health.invalidate()
-    guard(fastify.pg.pool, log, onLost)
-    fastify.decorate('db', new Kysely<DB>({ dialect: new PostgresDialect({ pool: fastify.pg.pool }) }))
+    const pool = fastify.pg.pool as ServicePool
+    fastify.decorate('db', new Kysely<DB>({ dialect: new PostgresDialect({ pool }) }))
 
-    const probe = new Probe(options, onLost)
-    const deadline = () => AbortSignal.timeout(config.HEALTH_TIMEOUT_MS)
+    const onLost = () => health.invalidate()
+    const check = () => probe.check(deadlineSignal(config.HEALTH_TIMEOUT_MS))
+    const statements = new Statements(pool, {
+      check,
+      bytesRead: () => probe.bytesRead,
+      queryTimeoutMs: config.DATABASE_QUERY_TIMEOUT_MS,
+      silenceMs: config.DATABASE_CONNECT_TIMEOUT_MS,
+    })
+    const probe = new Probe(options, {
+      maxLifetimeMs: config.DATABASE_MAX_LIFETIME_SECONDS * 1_000,
+      suspects: () => statements.suspects(),
+      onWell: (report) => statements.judge(report),
+      onLost,
+    })
     fastify.addHook('onClose', async () => probe.close())
+    // Another server may take the writes by now: then the probe finds it, and the pool follows.
+    guard(pool, log, { onLost, onReadOnly: () => check().catch(onLost) })
+    const exhausted = failureLog(log, 'the database pool is exhausted')
+    pool.events = {
+      onExhausted: (err, exhaustedMs) => exhausted.failed(err, { exhaustedMs }),
+      onFree: exhausted.over,
+      onRefused(err) {
+        // Open connections of old prove nothing where a new one is refused; where only the room is missing they do.
+        if (['limit', 'timeout'].includes(reasonOf(err))) return
+        probe.suspect()
+        onLost()
+      },
+    }
     if (options.Client) {
       // Finding another primary cuts off the queries that hang on the old one. They must not wait for a prober.
-      const watch = setInterval(() => probe.check(deadline()).catch(() => {}), WATCH_MS)
+      const watch = setInterval(() => check().catch(() => {}), WATCH_MS)
       fastify.addHook('onClose', async () => clearInterval(watch))
     }
     health.add({ name: 'database', check: (signal) => probe.check(signal) })
 
     lifecycle.add('database', ({ signal }) =>
-      retry(() => probe.check(AbortSignal.any([signal, deadline()])), {
+      retry(() => probe.check(AbortSignal.any([signal, deadlineSignal(config.HEALTH_TIMEOUT_MS)])), {
         signal,
         log,
         message: 'waiting for the database',

@@ -1,13 +1,22 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type pg from 'pg'
 import { redact } from '../core/reasons.ts'
+import type { ServicePool } from './pool.ts'
+
+/** read_only_sql_transaction: the connection leads to a server that has lost the role of the primary. */
+const READ_ONLY = '25006'
+
+interface GuardEvents {
+  onLost(): void
+  onReadOnly(): void
+}
 
 /**
  * Listens to the pool and its clients. Without listeners one terminated backend ends the process: an idle one through
  * the pool's `error` event, which @fastify/postgres leaves alone, one inside a transaction through its client's.
- * `onLost` is told of both.
+ * A connection that turns out to be read-only is given back once more, and no more.
  */
-export function guard(pool: pg.Pool, log: FastifyBaseLogger, onLost: () => void): void {
+export function guard(pool: ServicePool, log: FastifyBaseLogger, { onLost, onReadOnly }: GuardEvents): void {
   pool.on('error', () => {})
   pool.on('connect', (client) => {
     log.debug('database connection opened')
@@ -16,24 +25,10 @@ export function guard(pool: pg.Pool, log: FastifyBaseLogger, onLost: () => void)
       onLost()
     })
     client.once('end', () => log.debug('database connection closed'))
-    endOnTimeout(client)
-  })
-}
-
-/**
- * Ends a client whose query timed out, so that the pool drops it. pg answers the caller after `query_timeout` and
- * leaves the query running (node-postgres issue 3399); Kysely then gives the client back to the pool, and the next
- * caller waits too. This can go when pg ends the client itself.
- */
-function endOnTimeout(client: pg.ClientBase): void {
-  const query = client.query.bind(client) as (...args: unknown[]) => unknown
-  const guarded = (...args: unknown[]) => {
-    const answer = query(...args)
-    // The pool's own query() passes a callback, and drops the client itself.
-    Promise.resolve(answer).catch(({ message }: Error) => {
-      if (message === 'Query read timeout') (client as pg.Client).end()
+    client.connection.on('errorMessage', ({ code }: pg.DatabaseError) => {
+      if (code !== READ_ONLY) return
+      pool.discard(client)
+      onReadOnly()
     })
-    return answer
-  }
-  client.query = guarded as typeof client.query
+  })
 }

@@ -1,12 +1,12 @@
 import type { FastifyInstance } from 'fastify'
 import type { Reading } from '../core/feature.ts'
-import type { CountingPool } from './pool.ts'
+import type { ServicePool } from './pool.ts'
 
 const POOL = { db_client_connection_pool_name: 'database' }
 
 /** The pool, by OpenTelemetry's names. */
 export function metrics({ pg }: FastifyInstance): Reading[] {
-  const pool = pg.pool as CountingPool
+  const pool = pg.pool as ServicePool
   return [
     [
       'db_client_connection_count',

@@ -1,26 +1,61 @@
 import { Socket } from 'node:net'
 import pg from 'pg'
+import { deadline } from '../core/deadline.ts'
+import { reasonOf } from '../core/reasons.ts'
 import type { ConnectionOptions } from './options.ts'
+
+/** An answer that takes longer is late: milliseconds, a part of what a prober waits. */
+export const LATE_MS = 200
 
 interface Connection {
   client: pg.Client
   socket: Socket
   opened: Promise<unknown>
+  isOpen: boolean
+  since: number
+}
+
+/** What the database said of itself and of the statements in question. */
+export interface Report<S> {
+  suspects: S[]
+  /** The processes of the suspects that are at work; undefined behind a pooler, whose process numbers are its own. */
+  running: Set<number> | undefined
+  /** Another connection than before answered, because that one was lost, silent or read-only. */
+  replaced: boolean
+}
+
+export interface ProbeOptions<S> {
+  /** A connection is replaced after this. */
+  maxLifetimeMs?: number
+  /** Statements that have waited for long: the database is asked whether it is at work on them. */
+  suspects?(): S[]
+  onWell?(report: Report<S>): void
+  onLost?(): void
 }
 
 /**
  * A connection for the health check alone: a pool busy with slow queries is not a database that is down,
  * and a database that hangs is not hidden behind the pool's queue.
  */
-export class Probe {
+export class Probe<S extends { pid: number } = never> {
   readonly #options: ConnectionOptions
-  readonly #onLost: () => void
-  #connection: Connection | undefined
+  readonly #probe: ProbeOptions<S>
+  /** The one that answered last, and those that are asked in its place. */
+  readonly #open = new Set<Connection>()
+  #last: Connection | undefined
+  #isLost = false
+  #isSuspect = false
   #flight: Promise<void> | undefined
+  #closedBytes = 0
 
-  constructor(options: ConnectionOptions, onLost: () => void) {
+  constructor(options: ConnectionOptions, probe: ProbeOptions<S> = {}) {
     this.#options = options
-    this.#onLost = onLost
+    this.#probe = probe
+  }
+
+  /** Bytes that all its connections have received. */
+  get bytesRead(): number {
+    return this.#open.values().reduce((sum, { socket }) => sum + socket.bytesRead, this.#closedBytes)
   }
 
   /**
@@ -33,38 +68,89 @@ export class Probe {
     return this.#flight
   }
 
-  async #check(signal: AbortSignal): Promise<void> {
-    const open = this.#connection
-    try {
-      await this.#ask(open ?? this.#connect(), signal)
-    } catch (err) {
-      signal.throwIfAborted() // the error of a connection that this dropped says nothing new
-      // A lost connection is not a lost database, and a new one may lead to another server.
-      if (!open) throw err
-      await this.#ask(this.#connect(), signal)
-    }
+  /** An open connection proves nothing any more: from now on a new one has to answer. */
+  suspect(): void {
+    this.#isSuspect = true
   }
 
-  /** Ends the connection without waiting for an answer that a hung server would not give. */
+  /** Ends the connections without waiting for an answer that a hung server would not give. */
   close(): void {
-    this.#connection?.client.end()
-    this.#connection?.socket.unref()
-    this.#connection = undefined
+    for (const { client, socket } of this.#open) {
+      client.end()
+      socket.unref()
+    }
+    this.#open.clear()
   }
 
-  async #ask({ client, socket, opened }: Connection, signal: AbortSignal): Promise<void> {
-    const drop = () => {
-      this.#connection = undefined
-      socket.destroy()
+  async #check(signal: AbortSignal): Promise<void> {
+    const before = this.#last
+    const isOld = this.#isSuspect || this.#isAged(before)
+    try {
+      const { connection, ...answer } = await (isOld ? this.#renewed(before, signal) : this.#first(before, signal))
+      const replaced = this.#isLost || (connection !== before && before !== undefined && !isOld)
+      this.#keep(connection)
+      this.#probe.onWell?.({ ...answer, replaced })
+    } catch (err) {
+      this.#keep(undefined)
+      signal.throwIfAborted() // the error of a connection that this dropped says nothing new
+      throw err
     }
+  }
+
+  #isAged(connection: Connection | undefined): boolean {
+    const { maxLifetimeMs = 0 } = this.#probe
+    return connection !== undefined && maxLifetimeMs > 0 && performance.now() - connection.since > maxLifetimeMs
+  }
+
+  /** Drops all connections but this one. */
+  #keep(connection: Connection | undefined): void {
+    for (const other of this.#open) if (other !== connection) this.#drop(other)
+    this.#last = connection
+    if (!connection) return
+    this.#isLost = false
+    this.#isSuspect = false
+  }
+
+  /** The answer of a new connection; of the one before, where the server has no room for another. */
+  async #renewed(before: Connection | undefined, signal: AbortSignal) {
+    try {
+      return await this.#ask(this.#connect(), signal)
+    } catch (err) {
+      if (!before || reasonOf(err) !== 'limit') throw err
+      return this.#ask(before, signal)
+    }
+  }
+
+  /**
+   * The first answer: of the connection there is, and of another one as soon as that fails or is late. A lost connection
+   * is not a lost database, and a new one may lead to another server.
+   */
+  async #first(before: Connection | undefined, signal: AbortSignal) {
+    if (!before) return this.#ask(this.#connect(), signal)
+    const answer = this.#ask(before, signal)
+    const late = Promise.withResolvers<undefined>()
+    const timer = deadline(LATE_MS, () => late.resolve(undefined))
+    const inTime = await Promise.race([answer.catch(() => undefined), late.promise])
+    clearTimeout(timer)
+    if (inTime) return inTime
+    signal.throwIfAborted()
+    const other = this.#ask(this.#connect(), signal)
+    return Promise.any([answer, other]).catch(({ errors }: AggregateError) => Promise.reject(errors[1]))
+  }
+
+  async #ask(connection: Connection, signal: AbortSignal) {
+    const { client, opened } = connection
+    const drop = () => this.#drop(connection)
     signal.addEventListener('abort', drop, { once: true })
     try {
       await opened
+      connection.isOpen = true
+      const suspects = this.#probe.suspects?.() ?? []
+      const { pid, read_only, running } = await ask(client, suspects)
       // `on` on a standby, and on a primary that was told to take no writes.
-      const { rows } = await client.query('show transaction_read_only')
-      if (rows[0].transaction_read_only === 'on') {
-        throw Object.assign(new Error('The database is read-only'), { code: '25006' })
-      }
+      if (read_only === 'on') throw Object.assign(new Error('The database is read-only'), { code: '25006' })
+      const isPooled = pid !== (client as unknown as { processID: number }).processID
+      return { connection, suspects, running: isPooled ? undefined : new Set(running) }
     } catch (err) {
       drop()
       throw err
@@ -73,17 +159,46 @@ export class Probe {
     }
   }
 
+  #drop(connection: Connection): void {
+    if (!this.#open.delete(connection)) return
+    const { client, socket, isOpen } = connection
+    this.#closedBytes += socket.bytesRead
+    // A client that is told to end while it connects never settles.
+    if (isOpen) client.end()
+    else socket.destroy()
+    socket.destroySoon()
+  }
+
   #connect(): Connection {
     const socket = new Socket()
     const { Client = pg.Client, ...options } = this.#options
     const client = new Client({ ...options, stream: () => socket })
-    const connection = { client, socket, opened: client.connect() }
-    this.#connection = connection
+    const connection = { client, socket, opened: client.connect(), isOpen: false, since: performance.now() }
+    this.#open.add(connection)
     client.on('error', () => {
-      if (this.#connection !== connection) return
-      this.#connection = undefined
-      this.#onLost()
+      if (!this.#open.has(connection)) return
+      this.#drop(connection)
+      this.#last = undefined
+      this.#isLost = true
+      this.#probe.onLost?.()
     })
     return connection
   }
+}
+
+interface Row {
+  pid: number
+  read_only: string
+  running?: number[]
+}
+
+/** Most often there is nothing to ask beside: the list of all processes costs the server more than the rest. */
+async function ask(client: pg.Client, suspects: { pid: number }[]): Promise<Row> {
+  const own = "pg_backend_pid() as pid, current_setting('transaction_read_only') as read_only"
+  if (suspects.length === 0) return (await client.query<Row>(`select ${own}`)).rows[0] as Row
+  // What another role runs has no state.
+  const running =
+    "array(select pid from pg_stat_activity where pid = any($1) and coalesce(state, '') not like 'idle%') as running"
+  const { rows } = await client.query<Row>(`select ${own}, ${running}`, [suspects.map(({ pid }) => pid)])
+  return rows[0] as Row
 }

@@ -4,7 +4,7 @@ import type { ErrorReasons } from '../core/reasons.ts'
 export const reasons: ErrorReasons = {
   codes: {
     refused: ['57P01', '57P02', '08006'],
-    auth: ['28P01', '28000', '42501'],
+    auth: ['28P01', '28000'],
     limit: ['53300', '53200'],
     readonly: ['25006'],
     loading: ['57P03'],

@@ -30,6 +30,12 @@ export const settings = {
     30_000,
     'the server cancels a statement after this; 0 sends nothing (poolers)',
   ),
+  DATABASE_IDLE_TRANSACTION_TIMEOUT_MS: Type.Optional(
+    duration(
+      undefined,
+      'the server ends a connection whose transaction is idle for this long; default: DATABASE_STATEMENT_TIMEOUT_MS; 0 sends nothing (poolers)',
+    ),
+  ),
   DATABASE_QUERY_TIMEOUT_MS: duration(35_000, 'drop a connection whose query is unanswered this long; 0: never'),
   DATABASE_KEEP_ALIVE_MS: duration(10_000, 'idle time before TCP keep-alive probes; 0: none'),
   HEALTH_DETAILS: flag('serve /health/db, which shows versions and names'),

@@ -20,6 +20,11 @@ const routes: FastifyPluginAsync = async (fastify) => {
 
   fastify.get<Query>('/sleep', { schema }, ({ query }) => sleep(query.ms, { slept: query.ms }))
   fastify.get<Query>('/query', { schema }, ({ query }) => pause(fastify.db, query.seconds))
+  // Into a table that the test has made.
+  fastify.get('/write', async () => {
+    await (fastify.db as unknown as Kysely<{ written: object }>).insertInto('written').defaultValues().execute()
+    return {}
+  })
   // In a transaction: busy for so long, then idle until /release.
   fastify.get<Query>('/transaction', { schema }, ({ query }) =>
     fastify.db.transaction().execute(async (trx) => {

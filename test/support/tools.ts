@@ -111,25 +111,33 @@ export async function ask(url: string): Promise<Answer> {
   }
 }
 
-/** A TCP proxy in front of a server, which can swallow every byte in both directions, as a broken network does. */
+/**
+ * A TCP proxy in front of a server: the one address of several servers, and a network that swallows every byte in both
+ * directions without telling anybody.
+ */
 export class TcpProxy {
   #sockets = new Set<Socket>()
+  #connections: { dead: boolean }[] = []
   #swallows = false
   readonly #swallowed = new EventEmitter()
   readonly url: string
+  #target: string
 
-  private constructor(url: string) {
+  private constructor(url: string, target: string) {
     this.url = url
+    this.#target = target
   }
 
-  static async start(t: Test, target: string): Promise<TcpProxy> {
-    const { hostname, port } = new URL(target)
+  static async start(t: Pick<Test, 'teardown'>, target: string): Promise<TcpProxy> {
     const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
     await event(server, 'listening')
     const url = new URL(target)
     url.port = String((server.address() as AddressInfo).port)
-    const proxy = new TcpProxy(url.href)
-    server.on('connection', (client) => proxy.#join(client, connect(Number(port), hostname)))
+    const proxy = new TcpProxy(url.href, target)
+    server.on('connection', (client) => {
+      const { hostname, port } = new URL(proxy.#target)
+      proxy.#join(client, connect(Number(port), hostname))
+    })
     t.teardown(() => {
       server.close()
       for (const socket of proxy.#sockets) socket.destroy()
@@ -154,8 +162,24 @@ export class TcpProxy {
     this.#swallows = false
   }
 
+  /** The connections of before die in silence, all or those that were opened first; new ones work. */
+  deaden(count = this.#connections.length): void {
+    for (const connection of this.#connections.slice(0, count)) connection.dead = true
+  }
+
+  /** How many connections there have been. */
+  get count(): number {
+    return this.#connections.length
+  }
+
+  /** From now on new connections lead to another server. */
+  lead(target: string): void {
+    this.#target = target
+  }
+
   #join(client: Socket, server: Socket): void {
-    let dead = false
+    const connection = { dead: false }
+    this.#connections.push(connection)
     for (const [from, to] of [
       [client, server],
       [server, client],
@@ -164,13 +188,13 @@ export class TcpProxy {
       from.on('error', () => {})
       from.on('close', () => this.#sockets.delete(from))
       from.on('data', (chunk) => {
-        dead ||= this.#swallows
-        if (dead) this.#swallowed.emit('data')
+        connection.dead ||= this.#swallows
+        if (connection.dead) this.#swallowed.emit('data')
         else to.write(chunk)
       })
       from.on('end', () => {
-        dead ||= this.#swallows
-        if (!dead) to.end()
+        connection.dead ||= this.#swallows
+        if (!connection.dead) to.end()
       })
     }
   }

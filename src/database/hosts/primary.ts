@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
+import { deadlineSignal } from '../../core/deadline.ts'
 import { Probe } from '../probe.ts'
 
 /** The server that last took writes is asked alone this long; then the others are asked too, since it may be silent. */
@@ -24,9 +25,9 @@ export function primaryClient(options: pg.ClientConfig, hosts: Host[], timeoutMs
   async function find(): Promise<Host> {
     const [first, ...others] = order as [Host, ...Host[]]
     const found = new AbortController()
-    const signal = AbortSignal.any([found.signal, AbortSignal.timeout(timeoutMs)])
+    const signal = AbortSignal.any([found.signal, deadlineSignal(timeoutMs)])
     const ask = async (host: Host) => {
-      const probe = new Probe({ ...options, ...host }, () => {})
+      const probe = new Probe({ ...options, ...host })
       await probe.check(signal).finally(() => probe.close())
       found.abort()
       return host

@@ -1,0 +1,150 @@
+import type { Socket } from 'node:net'
+import type pg from 'pg'
+import { deadline } from '../core/deadline.ts'
+import type { ServicePool } from './pool.ts'
+import { LATE_MS, type Report } from './probe.ts'
+
+/** How often the statements that wait are looked at, while any does. */
+const LOOK_EVERY_MS = 500
+/** An answer has this long to arrive after the database said that it is at work on nothing. */
+const ON_ITS_WAY_MS = 100
+
+/** A connection that waits for an answer: since when, and what it had received by then. */
+interface Waiting {
+  client: pg.PoolClient
+  pid: number
+  since: number
+  bytes: number
+}
+
+interface StatementsOptions {
+  /** Asks the database, which `judge` is told of. */
+  check(): Promise<void>
+  /** Bytes that the database has sent over other connections than the pool's. */
+  bytesRead(): number
+  /** A connection is dropped when it is unanswered this long, also if the database is at work on it. 0: never. */
+  queryTimeoutMs: number
+  /** The same while nothing at all is heard of the database. */
+  silenceMs: number
+}
+
+/**
+ * What the pool's connections wait for. One that died in silence would wait until TCP gives up, a quarter of an hour;
+ * pg's `query_timeout` can tell it from a slow statement only by being longer than all of those, and leaves the
+ * connection in use (node-postgres issue 3399). So the database itself is asked, over the probe's connection, whether
+ * it is at work on the statements that are late.
+ */
+export class Statements {
+  readonly #pool: ServicePool
+  readonly #options: StatementsOptions
+  readonly #waiting = new Map<pg.PoolClient, Waiting>()
+  #timer: NodeJS.Timeout | undefined
+  #bytes = 0
+  #heardAt = 0
+  #isSilent = false
+
+  constructor(pool: ServicePool, options: StatementsOptions) {
+    this.#pool = pool
+    this.#options = options
+    pool.on('connect', (client) => this.#watch(client))
+  }
+
+  /** Those that are late. */
+  suspects(): Waiting[] {
+    return this.#longerThan(LATE_MS)
+  }
+
+  /** Acts on what the database has said of the suspects. Behind a pooler it cannot say anything of them. */
+  async judge({ suspects, running, replaced }: Report<Waiting>): Promise<void> {
+    this.#isSilent = false
+    const dead = suspects.filter(({ pid }) => (running ? !running.has(pid) : replaced))
+    if (replaced || dead.length > 0) this.#pool.renew()
+    if (dead.length === 0) return
+    await new Promise<void>((resolve) => deadline(ON_ITS_WAY_MS, resolve))
+    for (const waiting of dead) {
+      const { client, bytes } = waiting
+      const isAnswered = this.#waiting.get(client) !== waiting || bytesRead(client) !== bytes
+      if (!isAnswered) cut(client, 'ECONNRESET', 'The connection died in silence')
+    }
+  }
+
+  #watch(client: pg.PoolClient): void {
+    const query = client.query as (...args: unknown[]) => unknown
+    const watched = (...args: unknown[]) => {
+      const answer = query.apply(client, args)
+      this.#started(client)
+      return answer
+    }
+    client.query = watched as typeof client.query
+    // Every statement of this connection has its answer.
+    client.on('drain', () => this.#waiting.delete(client))
+    client.once('end', () => this.#waiting.delete(client))
+  }
+
+  #started(client: pg.PoolClient): void {
+    if (this.#waiting.has(client) || !this.#pool.clients.has(client)) return
+    const since = performance.now()
+    const { processID: pid } = client as unknown as { processID: number }
+    this.#waiting.set(client, { client, pid, since, bytes: bytesRead(client) })
+    if (this.#timer) return
+    this.#heardAt = since
+    this.#arm()
+  }
+
+  /** The next look, at which an answer counts that has arrived in a pause of the process. */
+  #arm(): void {
+    const now = performance.now()
+    const limits = this.#limits()
+    const due = [...this.#waiting.values()].flatMap(({ since }) => limits.map((ms) => since + ms - now))
+    const delay = Math.min(LOOK_EVERY_MS, ...due.filter((ms) => ms > 0))
+    this.#timer = setTimeout(() => setImmediate(() => this.#look()), delay).unref()
+  }
+
+  #look(): void {
+    this.#timer = undefined
+    if (this.#waiting.size === 0) return
+    this.#listen()
+    for (const ms of this.#limits()) {
+      for (const { client } of this.#longerThan(ms)) cut(client, 'ETIMEDOUT', `no answer within ${ms} ms`)
+    }
+    this.#arm()
+    if (this.suspects().length === 0) return
+    this.#options.check().catch(() => {
+      this.#isSilent = true
+    })
+  }
+
+  /** How long an answer may take at the most. */
+  #limits(): number[] {
+    const { queryTimeoutMs, silenceMs } = this.#options
+    const isSilent = this.#isSilent && performance.now() - this.#heardAt >= silenceMs
+    return [...(queryTimeoutMs > 0 ? [queryTimeoutMs] : []), ...(isSilent ? [silenceMs] : [])]
+  }
+
+  /** Notes which connections have received something since the last look. */
+  #listen(): void {
+    const now = performance.now()
+    for (const waiting of this.#waiting.values()) {
+      const bytes = bytesRead(waiting.client)
+      if (bytes !== waiting.bytes) Object.assign(waiting, { since: now, bytes })
+    }
+    const bytes = this.#pool.clients
+      .values()
+      .reduce((sum, client) => sum + bytesRead(client), this.#options.bytesRead())
+    if (bytes !== this.#bytes) this.#heardAt = now
+    this.#bytes = bytes
+  }
+
+  #longerThan(ms: number): Waiting[] {
+    const now = performance.now()
+    return [...this.#waiting.values()].filter(({ since }) => now - since >= ms)
+  }
+}
+
+function bytesRead({ connection }: pg.PoolClient): number {
+  return (connection.stream as Socket).bytesRead
+}
+
+function cut({ connection }: pg.PoolClient, code: string, message: string): void {
+  connection.stream.destroy(Object.assign(new Error(message), { code }))
+}

@@ -1,0 +1,95 @@
+import { sql } from 'kysely'
+import type { ClientBase } from 'pg'
+import t from 'tap'
+import { connectionOptions } from '../../src/database/connection.ts'
+import { ServicePool } from '../../src/database/pool.ts'
+import { Probe } from '../../src/database/probe.ts'
+import { Statements } from '../../src/database/statements.ts'
+import { build, configure } from '../support/app.ts'
+import { backends, database, PATIENCE_MS, query, sharedDatabase, until } from '../support/helper.ts'
+import { needsPgbouncer, pooled } from '../support/pgbouncer.ts'
+import { TcpProxy } from '../support/tools.ts'
+
+t.test('the pool is renewed: idle connections now, those in use when they are given back', async (t) => {
+  const { pg } = await build(t)
+  const pool = pg.pool as ServicePool
+  const pidOf = async (client: ClientBase) => (await client.query('select pg_backend_pid() as pid')).rows[0].pid
+  const [first, second] = await Promise.all([pool.connect(), pool.connect()])
+  const old = await Promise.all([first, second].map(pidOf))
+  second.release()
+  const third = pool.connect() // is about to get the idle one
+  pool.renew()
+  t.notOk(old.includes(await pidOf(await third)))
+  t.equal(await pidOf(first), old[0], 'what is in use goes on')
+  first.release()
+  ;(await third).release()
+  await until(
+    () => [pool.totalCount, pool.clients.size],
+    ([total, open]) => total === 1 && open === 1,
+  )
+})
+
+t.test('who waits for a connection is not told that it took too long because the process stood still', async (t) => {
+  const { pg } = await build(t, { DATABASE_POOL_MAX: '1', DATABASE_CONNECT_TIMEOUT_MS: '1000' })
+  const holder = await pg.connect()
+  const waiting = pg.connect()
+  const behind = pg.connect()
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000)
+  // By then pg-pool's timer has fired.
+  setImmediate(() => holder.release())
+  for (const client of [waiting, behind]) (await client).release()
+})
+
+t.test('a connection that is as old as it may be is replaced, unless the server has no room', async (t) => {
+  const DATABASE_URL = await database(t)
+  const options = connectionOptions(await configure(t, { DATABASE_URL }))
+  const name = new URL(DATABASE_URL).pathname.slice(1)
+  const seen = async () => {
+    const rows = query<{ pid: number }>(backends.database, `select pid from pg_stat_activity where datname = '${name}'`)
+    return (await rows).map(({ pid }) => pid)
+  }
+  const probe = new Probe(options, { maxLifetimeMs: 1 })
+  t.teardown(() => probe.close())
+  await probe.check(AbortSignal.timeout(PATIENCE_MS))
+  const before = await seen()
+  await probe.check(AbortSignal.timeout(PATIENCE_MS))
+  const after = await until(seen, ({ length }) => length === 1)
+  t.notSame(after, before)
+  await query(backends.database, `alter database ${name} connection limit 1`)
+  await probe.check(AbortSignal.timeout(PATIENCE_MS))
+  t.same(await seen(), after, 'the one of before answers')
+})
+
+t.test('a statement that is answered in the meantime is no dead connection', async (t) => {
+  const config = await configure(t, { DATABASE_URL: await sharedDatabase() })
+  const pool = new ServicePool(connectionOptions(config))
+  t.teardown(() => pool.end())
+  const options = { check: async () => {}, bytesRead: () => 0, queryTimeoutMs: 0, silenceMs: 0 }
+  const statements = new Statements(pool, options)
+  const client = await pool.connect()
+  const answer = client.query('select pg_sleep(1)')
+  const suspects = await until(
+    () => statements.suspects(),
+    ({ length }) => length === 1,
+  )
+  await answer
+  await statements.judge({ suspects, running: new Set(), replaced: false })
+  t.equal((await client.query('select 1')).rowCount, 1)
+  client.release()
+})
+
+t.test('connections to a pooler that die in silence are replaced too', needsPgbouncer, async (t) => {
+  const variables = await pooled(t)
+  const proxy = await TcpProxy.start(t, variables.DATABASE_URL)
+  const app = await build(t, { ...variables, DATABASE_URL: proxy.url })
+  await sql`select 1`.execute(app.db)
+  proxy.deaden()
+  await t.rejects(sql`select 1`.execute(app.db), { code: 'ECONNRESET', message: 'The connection died in silence' })
+  t.equal((await sql`select 1 as one`.execute(app.db)).rows.length, 1)
+})
+
+t.test('an answer that arrives in parts is no silence', async (t) => {
+  const app = await build(t, { DATABASE_STATEMENT_TIMEOUT_MS: '0', DATABASE_QUERY_TIMEOUT_MS: '1000' })
+  const parts = sql`select repeat('x', 10000), pg_sleep(0.25) from generate_series(1, 8)`
+  t.equal((await parts.execute(app.db)).rows.length, 8)
+})
