@@ -1,3 +1,4 @@
+import { fastify } from 'fastify'
 import type { Cluster } from 'ioredis'
 import t, { type Test } from 'tap'
 import topology from '../../../src/redis/cluster/index.ts'
@@ -49,7 +50,7 @@ t.test('boot waits for no Cluster, and one that comes later is found, and lost',
   await t.rejects(app.redis.get('key'))
 })
 
-const LISTENER = { onLost() {}, onFailed() {} }
+const LISTENER = { onLost() {}, log: fastify().log }
 
 async function client(t: Test, variables: NodeJS.ProcessEnv) {
   return topology.client(await configure(t, { DATABASE_URL, ...variables }), LISTENER)?.redis as Cluster

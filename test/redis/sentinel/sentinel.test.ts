@@ -1,3 +1,4 @@
+import { fastify } from 'fastify'
 import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import type { Server } from '../../../dev/server.ts'
@@ -79,7 +80,7 @@ t.test('boot waits for no sentinel, and what is given up is tried again', async 
   t.notMatch(service.output, /^[^{]/m, 'ioredis prints nothing of its own')
 })
 
-const LISTENER = { onLost() {}, onFailed() {} }
+const LISTENER = { onLost() {}, log: fastify().log }
 
 async function client(t: Test, variables: NodeJS.ProcessEnv) {
   return sentinel.client(await configure(t, { DATABASE_URL, ...variables }), LISTENER)?.redis as Redis
