@@ -9,7 +9,7 @@ import { connectionOptions } from '../../src/database/connection.ts'
 import { Probe } from '../../src/database/probe.ts'
 import { build, configure, unstarted } from '../support/app.ts'
 import { database, event, MIGRATIONS, query, until } from '../support/helper.ts'
-import { needsPgbouncer, pooled } from '../support/pgbouncer.ts'
+import { needsPgbouncer, over, pooled, startPgbouncer } from '../support/pgbouncer.ts'
 import { Service } from '../support/process.ts'
 import { DATABASE_URL, eachIsOneProblem, secretFile } from '../support/settings.ts'
 import { TcpProxy } from '../support/tools.ts'
@@ -311,9 +311,104 @@ t.test('three replicas migrate beside PgBouncer, and serve over it', needsPgboun
   }
 })
 
-t.test('a statement timeout is a startup parameter, which PgBouncer refuses', needsPgbouncer, async (t) => {
+t.test('a startup parameter that PgBouncer refuses names the setting', needsPgbouncer, async (t) => {
+  const variables = await pooled(t, { empty: true })
+  for (const [setting, said] of [
+    [{ DATABASE_STATEMENT_TIMEOUT_MS: '1000' }, /statement_timeout \(set DATABASE_STATEMENT_TIMEOUT_MS=0\)$/],
+    [{ DATABASE_MIGRATION_URL: '' }, / \(DATABASE_MIGRATION_URL must lead to the server itself, not to a pooler\)$/],
+    [{ DATABASE_URL: `${variables.DATABASE_URL}?options=-c%20geqo=off` }, /options \(DATABASE_URL asks for it: /],
+  ] as const) {
+    const service = new Service(t, { ...variables, ...setting })
+    t.equal(await service.exited, 1)
+    t.match(service.fatal, { err: { code: '08P01', message: said } })
+  }
+  const app = await unstarted(t, { ...variables, DATABASE_STATEMENT_TIMEOUT_MS: '1000' })
+  await t.rejects(app.pg.query('select 1'), /\(set DATABASE_STATEMENT_TIMEOUT_MS=0\)$/)
+})
+
+t.test('PgBouncer that knows no such database, user or password: exit 1', needsPgbouncer, async (t) => {
   const variables = await pooled(t)
-  const service = new Service(t, { ...variables, DATABASE_STATEMENT_TIMEOUT_MS: '1000' })
-  t.equal(await service.exited, 1)
-  t.match(service.logs.at(-1), { err: { message: 'unsupported startup parameter: statement_timeout' } })
+  for (const [part, value] of [
+    ['pathname', '/nowhere'],
+    ['username', 'nobody'],
+    ['password', 'hunter2'],
+  ] as const) {
+    const { href } = Object.assign(new URL(variables.DATABASE_URL), { [part]: value })
+    const service = new Service(t, { ...variables, DATABASE_URL: href })
+    t.equal(await service.exited, 1, part)
+    t.notMatch(service.output, /hunter2/)
+  }
+})
+
+t.test(
+  'PostgreSQL stops behind PgBouncer: requests get 503, and a replica that boots waits',
+  needsPgbouncer,
+  async (t) => {
+    const postgres = await startPostgres()
+    t.teardown(() => postgres.close())
+    await query(postgres.url, 'alter role postgres set statement_timeout = 500')
+    const settings = { server_login_retry: '1', default_pool_size: '20' }
+    const variables = over(await startPgbouncer(t, postgres.url, settings), postgres.url)
+    const app = await build(t, variables, async (fastify) => {
+      fastify.get('/slow', () => sql`select pg_sleep(60)`.execute(fastify.db))
+      fastify.get('/query', () => sql`select 1`.execute(fastify.db))
+    })
+    t.match(await app.inject('/slow'), { statusCode: 503, headers: { 'retry-after': '1' } }, 'its statement timeout')
+    t.equal((await app.inject('/query')).statusCode, 200)
+
+    await postgres.stop()
+    await until(
+      async () => (await app.inject('/health')).json().services.database.reason,
+      (reason) => reason === 'unreachable',
+    )
+    for (let request = 0; request < 3; request++) {
+      t.match(await app.inject('/query'), { statusCode: 503, headers: { 'retry-after': '1' } })
+    }
+    const booting = new Service(t, variables)
+    t.match(await booting.logged('waiting for the database'), { level: 40 })
+
+    await postgres.start()
+    await booting.logged('ready')
+    await until(
+      () => app.inject('/query'),
+      ({ statusCode }) => statusCode === 200,
+    )
+    t.equal((await app.inject('/health')).statusCode, 200)
+    t.same(
+      app.logs.filter(({ msg }) => msg === 'request failed'),
+      [],
+      'no 500',
+    )
+  },
+)
+
+t.test('PgBouncer is full: 503, and it is waited for', needsPgbouncer, async (t) => {
+  const direct = await database(t)
+  const variables = over(await startPgbouncer(t, direct, { max_client_conn: '2', query_wait_timeout: '1' }), direct)
+  const app = await build(t, { ...variables, DATABASE_CONNECT_TIMEOUT_MS: '60000' }, async (fastify) => {
+    fastify.get('/query', () => sql`select 1`.execute(fastify.db))
+  })
+  const others = await Promise.all([app.pg.connect()])
+  t.match(await app.inject('/query'), { statusCode: 503, headers: { 'retry-after': '1' } })
+  t.match(app.logs.at(-1), { level: 30 })
+  const booting = new Service(t, variables)
+  t.match(await booting.logged('waiting for the database'), { reason: 'limit' })
+  for (const client of others) client.release(true)
+  await app.close()
+  await booting.logged('ready')
+})
+
+t.test('PgBouncer has no server for a query in its time: 503', needsPgbouncer, async (t) => {
+  const direct = await database(t)
+  const pgbouncer = await startPgbouncer(t, direct, { query_wait_timeout: '1', default_pool_size: '1' })
+  const app = await build(t, { ...over(pgbouncer, direct), MIGRATIONS: 'off' }, async (fastify) => {
+    fastify.get('/query', () => sql`select 1`.execute(fastify.db))
+  })
+  const client = await app.pg.connect()
+  await client.query('begin')
+  t.match(await app.inject('/query'), { statusCode: 503, headers: { 'retry-after': '1' } })
+  const [line] = app.logs.filter(({ msg }) => msg === 'backend unavailable')
+  t.match(line, { reason: 'timeout', err: { message: 'query_wait_timeout' } })
+  await client.query('rollback')
+  client.release()
 })

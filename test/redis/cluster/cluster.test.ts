@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import topology from '../../../src/redis/cluster/index.ts'
 import { build, configure } from '../../support/app.ts'
 import { until } from '../../support/helper.ts'
+import { command } from '../../support/redis-command.ts'
 import { DATABASE_URL, eachIsOneProblem } from '../../support/settings.ts'
 import { databasePassed, probers } from '../../support/tools.ts'
 import { cluster, faults, healthy, withoutMaster } from './nodes.ts'
@@ -33,6 +34,26 @@ for (const [name, fault] of Object.entries(faults)) {
     t.notMatch(JSON.stringify(app.logs), /hunter/)
   })
 }
+
+t.test('a user and a password that are rotated are used for the next connections', async (t) => {
+  const { REDIS_URL: url = '', ...variables } = all.variables
+  const directory = t.testdir({ url })
+  const app = await build(t, { ...variables, MIGRATIONS: 'off', REDIS_URL: '', REDIS_URL_FILE: `${directory}/url` })
+  await healthy(app)
+  t.testdir({ url: Object.assign(new URL(url), { username: 'two', password: 'hunter3' }).href })
+  for (const server of all.servers) {
+    await command(server, 'ACL', 'SETUSER', 'two', 'on', '>hunter3', 'allcommands', 'allkeys')
+    await command(server, 'CLIENT', 'KILL', 'USER', 'default')
+  }
+  await until(
+    () =>
+      Promise.all((app.redis as unknown as Cluster).nodes('master').map((node) => node.call('ACL', 'WHOAMI'))).catch(
+        () => [],
+      ),
+    (users) => users.length === 3 && users.every((user) => user === 'two'),
+  )
+  await healthy(app)
+})
 
 t.test('boot waits for no Cluster, and one that comes later is found, and lost', async (t) => {
   const { servers } = all
