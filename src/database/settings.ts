@@ -9,7 +9,7 @@ export const settings = {
   DATABASE_URL: text('postgres://user:password@host:5432/database; or the POSTGRES_ variables', POSTGRES_URL),
   DATABASE_URL_FILE: text('file that holds DATABASE_URL, read again for each new connection'),
   DATABASE_MIGRATION_URL: text('direct connection of the role that owns the schema; default: the same', POSTGRES_URL),
-  DATABASE_MIGRATION_URL_FILE: text('file that holds DATABASE_MIGRATION_URL'),
+  DATABASE_MIGRATION_URL_FILE: text('file that holds DATABASE_MIGRATION_URL, read again for each new connection'),
   POSTGRES_HOST: text('database host, in place of DATABASE_URL', { pattern: '^[^\\s,]+$' }),
   POSTGRES_PORT: integer(5432, 1, 65_535, 'database port'),
   POSTGRES_USER: text('database role; default: postgres'),

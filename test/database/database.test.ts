@@ -8,7 +8,7 @@ import { MISREAD } from '../../src/core/config/urls.ts'
 import { connectionOptions } from '../../src/database/connection.ts'
 import { Probe } from '../../src/database/probe.ts'
 import { build, configure, unstarted } from '../support/app.ts'
-import { database, event, MIGRATIONS, query, until } from '../support/helper.ts'
+import { database, event, MIGRATIONS, query, sharedDatabase, until } from '../support/helper.ts'
 import { needsPgbouncer, over, pooled, startPgbouncer } from '../support/pgbouncer.ts'
 import { Service } from '../support/process.ts'
 import { DATABASE_URL, eachIsOneProblem, secretFile } from '../support/settings.ts'
@@ -231,6 +231,14 @@ t.test('a rotated password of the POSTGRES_ variables, and the URL of migrations
   t.match(present(migrates), { user: 'other', host: 'direct.example' })
 })
 
+t.test('a password that the address lacks comes from PGPASSWORD, and the error names where it can stand', async (t) => {
+  const complete = new URL(await sharedDatabase())
+  const { href: DATABASE_URL } = Object.assign(new URL(complete), { password: '' })
+  const without = await unstarted(t, { DATABASE_URL })
+  await t.rejects(without.lifecycle.start(), /\(DATABASE_URL, POSTGRES_PASSWORD and PGPASSWORD have none\)$/)
+  await new Service(t, { DATABASE_URL, PGPASSWORD: decodeURIComponent(complete.password) }).logged('ready')
+})
+
 t.test('what an address may hold without being encoded is understood', async (t) => {
   for (const [url, expected] of [
     ['postgres://user:p@ss:50%off@host/db', { password: 'p@ss:50%off', host: 'host' }],
@@ -311,19 +319,27 @@ t.test('three replicas migrate beside PgBouncer, and serve over it', needsPgboun
   }
 })
 
-t.test('a startup parameter that PgBouncer refuses names the setting', needsPgbouncer, async (t) => {
+t.test('a startup parameter that PgBouncer refuses: exit 1, and the setting is named', needsPgbouncer, async (t) => {
   const variables = await pooled(t, { empty: true })
+  const refused = { ...variables, DATABASE_STATEMENT_TIMEOUT_MS: '1000' }
+  const service = new Service(t, refused)
+  t.equal(await service.exited, 1)
+  t.match(service.fatal, {
+    err: { code: '08P01', message: /statement_timeout \(set DATABASE_STATEMENT_TIMEOUT_MS=0\)$/ },
+  })
+
+  const pool = await unstarted(t, refused)
+  await t.rejects(pool.pg.query('select 1'), /statement_timeout \(set DATABASE_STATEMENT_TIMEOUT_MS=0\)$/)
   for (const [setting, said] of [
-    [{ DATABASE_STATEMENT_TIMEOUT_MS: '1000' }, /statement_timeout \(set DATABASE_STATEMENT_TIMEOUT_MS=0\)$/],
-    [{ DATABASE_MIGRATION_URL: '' }, / \(DATABASE_MIGRATION_URL must lead to the server itself, not to a pooler\)$/],
+    [
+      { DATABASE_MIGRATION_URL: '' },
+      /lock_timeout \(DATABASE_MIGRATION_URL must lead to the server itself, not to a pooler\)$/,
+    ],
     [{ DATABASE_URL: `${variables.DATABASE_URL}?options=-c%20geqo=off` }, /options \(DATABASE_URL asks for it: /],
   ] as const) {
-    const service = new Service(t, { ...variables, ...setting })
-    t.equal(await service.exited, 1)
-    t.match(service.fatal, { err: { code: '08P01', message: said } })
+    const app = await unstarted(t, { ...variables, ...setting })
+    await t.rejects(app.lifecycle.start(), { code: '08P01', message: said })
   }
-  const app = await unstarted(t, { ...variables, DATABASE_STATEMENT_TIMEOUT_MS: '1000' })
-  await t.rejects(app.pg.query('select 1'), /\(set DATABASE_STATEMENT_TIMEOUT_MS=0\)$/)
 })
 
 t.test('PgBouncer that knows no such database, user or password: exit 1', needsPgbouncer, async (t) => {
@@ -384,16 +400,15 @@ t.test(
 
 t.test('PgBouncer is full: 503, and it is waited for', needsPgbouncer, async (t) => {
   const direct = await database(t)
-  const variables = over(await startPgbouncer(t, direct, { max_client_conn: '2', query_wait_timeout: '1' }), direct)
+  const variables = over(await startPgbouncer(t, direct, { max_client_conn: '2' }), direct)
   const app = await build(t, { ...variables, DATABASE_CONNECT_TIMEOUT_MS: '60000' }, async (fastify) => {
     fastify.get('/query', () => sql`select 1`.execute(fastify.db))
   })
-  const others = await Promise.all([app.pg.connect()])
+  const client = await app.pg.connect() // beside that of the health check
   t.match(await app.inject('/query'), { statusCode: 503, headers: { 'retry-after': '1' } })
-  t.match(app.logs.at(-1), { level: 30 })
   const booting = new Service(t, variables)
   t.match(await booting.logged('waiting for the database'), { reason: 'limit' })
-  for (const client of others) client.release(true)
+  client.release()
   await app.close()
   await booting.logged('ready')
 })
