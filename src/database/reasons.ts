@@ -26,7 +26,7 @@ export const reasons: ErrorReasons = {
       ...['08000', '08003', '08004', '08006'], // a connection ended or was turned away, maybe the server's own (dblink)
       ...['57000', '57P01', '57P02', '57P04', '57P05'], // a person, a crash or a rule of the server ended the connection
     ],
-    unreachable: ['08001'], // Odyssey's, and of a server that the server asks (postgres_fdw)
+    unreachable: ['08001'], // of a server that the server asks (postgres_fdw)
     auth: ['28P01', '28000', '42501'],
     timeout: ['57014', '25P03', '25P04'], // the server cut off what took too long: statement, idle, transaction
     limit: ['53000', '53100', '53200', '53300', '53400'], // room, on its disk too, comes back
