@@ -6,15 +6,18 @@ export type Reason = (typeof REASONS)[number]
 export interface ErrorReasons {
   /** By `code`, `name`, or the first word of the message. */
   codes?: { [R in Reason]?: string[] }
-  /** For errors without a code. */
+  /** For errors without a code, and for `CODE message` where the code is a vague one. */
   messages?: [Reason, RegExp][]
-  /** Codes that no retry can cure, so that boot gives up; or messages of errors without a code. */
+  /** Codes under which very different things are said, so that the message decides. */
+  vague?: string[]
+  /** Codes that no retry can cure, so that boot gives up; or messages, as above. */
   permanent?: RegExp[]
 }
 
 const learnt = new Set<ErrorReasons>()
 const reasonOfCode = new Map<string, Reason>()
 const messages: [Reason, RegExp][] = []
+const vague = new Set<string>()
 const permanent: RegExp[] = []
 
 /**
@@ -28,6 +31,7 @@ export function learnReasons(reasons: ErrorReasons): void {
     for (const code of codes) reasonOfCode.set(code, reason as Reason)
   }
   messages.push(...(reasons.messages ?? []))
+  for (const code of reasons.vague ?? []) vague.add(code)
   permanent.push(...(reasons.permanent ?? []))
 }
 
@@ -43,7 +47,7 @@ learnReasons({
 
 /** The reason, out of the closed list, for an error of a backend's driver. */
 export function reasonOf(err: unknown): Reason {
-  const { code = '', message } = redact(err)
+  const { code = '', message } = told(err)
   const known = reasonOfCode.get(code)
   // A SQLSTATE outranks the words of its message, which can name a column `timeout`.
   if (known || /^[0-9A-Z]{5}$/.test(code)) return known ?? 'error'
@@ -53,8 +57,14 @@ export function reasonOf(err: unknown): Reason {
 
 /** Whether waiting cannot cure it: wrong password, no such database, a certificate that does not verify. */
 export function isPermanent(err: unknown): boolean {
-  const { code, message } = redact(err)
+  const { code, message } = told(err)
   return permanent.some((pattern) => pattern.test(code ?? message))
+}
+
+/** What decides: the code, or the message, which a vague code is a part of. */
+function told(err: unknown): ReturnType<typeof redact> {
+  const { code, message } = redact(err)
+  return vague.has(code as string) ? { message: `${code} ${message}` } : { code, message }
 }
 
 /**

@@ -1,50 +1,74 @@
-import type pg from 'pg'
+import type { FastifyBaseLogger } from 'fastify'
+import pg from 'pg'
 import { parseIntoClientConfig } from 'pg-connection-string'
-import { secret } from '../core/config/secrets.ts'
+import { rotating } from '../core/config/secrets.ts'
 import type { Config } from '../core/config/settings.ts'
 import { service } from '../core/service.ts'
-import type { ConnectionOptions } from './options.ts'
+import { presentClient } from './client.ts'
+import { type ConnectionOptions, POSTGRES_URL } from './options.ts'
 import { parts } from './parts.ts'
-import { serverUrls } from './settings.ts'
+import { problemOf, serverUrls } from './settings.ts'
 
 const THIS_HOST = /^(localhost|127\.[\d.]+|::1|\/.*)$/
 
+type Use = 'service' | 'migration'
+type Servers = () => pg.ClientConfig[]
+
 /**
  * How to reach the database: for the service, or over `DATABASE_MIGRATION_URL` for migrations.
- * The password is read again for each new connection, so a rotated `…_FILE` needs no restart.
+ * The client reads a `…_FILE` again for each new connection, so that what is rotated there needs no restart.
  * Throws when the URL cannot be parsed.
  */
-export function connectionOptions(config: Config, use: 'service' | 'migration' = 'service'): ConnectionOptions {
+export function connectionOptions(config: Config, use: Use = 'service', log?: FastifyBaseLogger): ConnectionOptions {
   const name = use === 'migration' && config.DATABASE_MIGRATION_URL ? 'DATABASE_MIGRATION_URL' : 'DATABASE_URL'
-  const servers = config[name] === undefined ? fromVariables(config) : fromUrl(config, name)
-  const options = {
-    application_name: use === 'migration' ? `${service.name}-migrations` : service.name,
-    keepAlive: config.DATABASE_KEEP_ALIVE_MS > 0,
-    keepAliveInitialDelayMillis: config.DATABASE_KEEP_ALIVE_MS,
-    ...(servers[0] as pg.ClientConfig),
+  const read = config[name] === undefined ? fromVariables(config, log) : fromUrl(config, name, log)
+  const present = () => {
+    const servers = read()
+    // Over TLS in production: the default of pg is clear text.
+    const ssl = config.NODE_ENV === 'production' && !servers.every(({ host }) => THIS_HOST.test(host as string))
+    return servers.map((server) => ({
+      application_name: use === 'migration' ? `${service.name}-migrations` : service.name,
+      keepAlive: config.DATABASE_KEEP_ALIVE_MS > 0,
+      keepAliveInitialDelayMillis: config.DATABASE_KEEP_ALIVE_MS,
+      ...server,
+      ssl: server.ssl ?? ssl,
+    }))
   }
-  // Over TLS in production: the default of pg is clear text.
-  options.ssl ??= config.NODE_ENV === 'production' && !servers.every(({ host }) => THIS_HOST.test(host as string))
-  const [several] = parts
-  if (!several || servers.length === 1) return options
-  return { ...options, Client: several.client(options, servers, config.HEALTH_TIMEOUT_MS) }
+  const servers = present()
+  const first = () => present()[0] as pg.ClientConfig
+  const [part] = parts
+  const several = servers.length > 1
+  const Client = several && part ? part.client(present, config.HEALTH_TIMEOUT_MS) : pg.Client
+  return { ...servers[0], several, Client: presentClient(Client, servers[0] as pg.ClientConfig, first, use) }
 }
 
-function fromUrl(config: Config, name: 'DATABASE_URL' | 'DATABASE_MIGRATION_URL'): pg.ClientConfig[] {
-  const parse = () =>
-    serverUrls(secret(config, name) as string).map((url) => parseIntoClientConfig(url) as pg.ClientConfig)
-  const password = async () => parse()[0]?.password as string
-  return parse().map((options) => ({ ...options, password }))
+function fromUrl(config: Config, name: 'DATABASE_URL' | 'DATABASE_MIGRATION_URL', log?: FastifyBaseLogger): Servers {
+  let hosts: number | undefined
+  return rotating(
+    config,
+    name,
+    (url = '') => {
+      const problem = new RegExp(POSTGRES_URL.pattern).test(url) ? problemOf(url) : 'is no URL of PostgreSQL'
+      if (problem) throw new Error(problem)
+      const servers = serverUrls(url).map((one) => parseIntoClientConfig(one) as pg.ClientConfig)
+      hosts ??= servers.length
+      if (hosts === 1 && servers.length > 1)
+        throw new Error('names several hosts in place of one: that takes a restart')
+      return servers
+    },
+    log,
+  )
 }
 
-function fromVariables(config: Config): pg.ClientConfig[] {
+function fromVariables(config: Config, log?: FastifyBaseLogger): Servers {
   const user = config.POSTGRES_USER ?? 'postgres'
+  const password = rotating(config, 'POSTGRES_PASSWORD', (value) => value, log)
   const options = {
     port: config.POSTGRES_PORT,
     user,
     database: config.POSTGRES_DB ?? user,
-    password: async () => secret(config, 'POSTGRES_PASSWORD'),
     ...(config.POSTGRES_SSLMODE && { ssl: config.POSTGRES_SSLMODE === 'verify-full' }),
   } as pg.ClientConfig
-  return (config.POSTGRES_HOST as string).split(',').map((host) => ({ ...options, host }))
+  const hosts = (config.POSTGRES_HOST as string).split(',')
+  return () => hosts.map((host) => ({ ...options, host, password: password() }) as pg.ClientConfig)
 }

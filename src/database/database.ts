@@ -25,7 +25,7 @@ const WATCH_MS = 1_000
 export default fp(
   async function database(fastify) {
     const { config, health, lifecycle, log } = fastify
-    const options = connectionOptions(config)
+    const options = connectionOptions(config, 'service', log)
     await fastify.register(fastifyPostgres, {
       ...options,
       pg: { ...pg, Pool: ServicePool },
@@ -69,7 +69,7 @@ export default fp(
         onLost()
       },
     }
-    if (options.Client) {
+    if (options.several) {
       // Finding another primary cuts off the queries that hang on the old one. They must not wait for a prober.
       const watch = setInterval(() => check().catch(() => {}), WATCH_MS)
       fastify.addHook('onClose', async () => clearInterval(watch))

@@ -1,9 +1,10 @@
 import type pg from 'pg'
 import type { Feature } from '../core/feature.ts'
 
-/** `Client`: for several servers, in place of `pg.Client`. */
+/** `Client`: in place of `pg.Client`. `several`: it looks for the one of several servers that takes writes. */
 export interface ConnectionOptions extends pg.ClientConfig {
   Client?: typeof pg.Client
+  several?: boolean
 }
 
 export const POSTGRES_URL = { pattern: '^postgres(ql)?://' }
@@ -12,6 +13,6 @@ export const POSTGRES_URL = { pattern: '^postgres(ql)?://' }
 export interface SeveralHosts extends Feature {
   /** The URL of each server that a URL names. */
   urls(url: string): string[]
-  /** In place of `pg.Client`. */
-  client(options: ConnectionOptions, servers: pg.ClientConfig[], timeoutMs: number): typeof pg.Client
+  /** In place of `pg.Client`. `servers` are those of now. */
+  client(servers: () => pg.ClientConfig[], timeoutMs: number): typeof pg.Client
 }

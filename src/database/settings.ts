@@ -1,6 +1,7 @@
 import { parseIntoClientConfig } from 'pg-connection-string'
 import { Type } from 'typebox'
 import { type Config, duration, flag, integer, problemsThatHold, type Settings, text } from '../core/config/settings.ts'
+import { isMisread, MISREAD } from '../core/config/urls.ts'
 import { POSTGRES_URL } from './options.ts'
 import { parts } from './parts.ts'
 
@@ -8,7 +9,7 @@ export const settings = {
   DATABASE_URL: text('postgres://user:password@host:5432/database; or the POSTGRES_ variables', POSTGRES_URL),
   DATABASE_URL_FILE: text('file that holds DATABASE_URL, read again for each new connection'),
   DATABASE_MIGRATION_URL: text('direct connection of the role that owns the schema; default: the same', POSTGRES_URL),
-  DATABASE_MIGRATION_URL_FILE: text('file that holds DATABASE_MIGRATION_URL'),
+  DATABASE_MIGRATION_URL_FILE: text('file that holds DATABASE_MIGRATION_URL, read again for each new connection'),
   POSTGRES_HOST: text('database host, in place of DATABASE_URL', { pattern: '^[^\\s,]+$' }),
   POSTGRES_PORT: integer(5432, 1, 65_535, 'database port'),
   POSTGRES_USER: text('database role; default: postgres'),
@@ -54,13 +55,18 @@ export function problems({ DATABASE_URL, DATABASE_MIGRATION_URL, POSTGRES_HOST }
       'DATABASE_URL and POSTGRES_HOST are both set': DATABASE_URL && POSTGRES_HOST,
     }),
     ...Object.entries({ DATABASE_URL, DATABASE_MIGRATION_URL }).flatMap(([name, url]) => {
-      const problem = url && serverUrls(url).map(problemOfUrl).find(Boolean)
+      const problem = url && problemOf(url)
       return problem ? `${name} ${problem}` : []
     }),
   ]
 }
 
-function problemOfUrl(url: string): string | undefined {
+/** What is wrong with a URL of the database, to be read behind the name of its variable. */
+export function problemOf(url: string): string | undefined {
+  return isMisread(url) ? MISREAD : serverUrls(url).map(problemOfServer).find(Boolean)
+}
+
+function problemOfServer(url: string): string | undefined {
   try {
     const { host, ssl } = parseIntoClientConfig(url)
     if (!host) return 'names no host'

@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 import { Kysely } from 'kysely'
 import type { MigrationResultSet } from 'kysely/migration'
-import { isPermanent, reasonOf } from '../core/reasons.ts'
+import { isPermanent, reasonOf, redact } from '../core/reasons.ts'
 import { retry } from '../core/retry.ts'
 import { NotRolledBackError } from './concurrently.ts'
 import { createMigrator, MigrationError, type MigrationState, migrationDialect, migrationState } from './migrator.ts'
@@ -70,12 +70,16 @@ export default fp<{ folder?: string }>(
   { name: 'migrations', fastify: '5.x', dependencies: ['env', 'lifecycle', 'database'] },
 )
 
+/** The server ends a statement or a transaction that takes longer than it or its role allows: it would again. */
+const CUT_OFF = /^(57014|25P04)$/
+
 /** Throws an error that names the failed migration and says whether anything of it is left. */
 function explain({ error, results }: MigrationResultSet): void {
   if (error === undefined) return
   const failed = results?.find(({ status }) => status === 'Error')?.migrationName
+  const [lost, permanent] = [reasonOf(error) !== 'error', isPermanent(error)]
   // The connection, not the migration.
-  if (reasonOf(error) !== 'error' && !(failed && isPermanent(error))) throw error
+  if (failed ? lost && !permanent && !CUT_OFF.test(redact(error).code as string) : lost || permanent) throw error
   if (error instanceof MigrationError) throw error
   if (!failed) throw new MigrationError('no migration was run', { cause: error })
   const rolledBack = error instanceof NotRolledBackError ? 'not rolled back' : 'rolled back'

@@ -69,7 +69,10 @@ export class MigrationError extends Error {
 
 /** Throws for a file that is none: a misnamed migration must not be skipped in silence. */
 async function migrationFiles(folder = FOLDER): Promise<string[]> {
-  const files = (await readdir(folder)).filter((file) => !file.startsWith('.')).sort()
+  const all = await readdir(folder).catch((cause) => {
+    throw new MigrationError('the folder migrations/ cannot be read', { cause })
+  })
+  const files = all.filter((file) => !file.startsWith('.')).sort()
   const other = files.find((file) => !/^\d{14}_[\w-]+\.[jt]s$/.test(file))
   if (other) throw new MigrationError(`migrations/${other} is not named <UTC timestamp>_<what_it_does>.ts`)
   return files

@@ -1,10 +1,12 @@
+import type { FastifyBaseLogger } from 'fastify'
 import { type Cluster, Redis, type RedisOptions } from 'ioredis'
-import { secret } from '../core/config/secrets.ts'
+import { rotating } from '../core/config/secrets.ts'
 import type { Config } from '../core/config/settings.ts'
 import type { Feature } from '../core/feature.ts'
 import { backoff } from '../core/retry.ts'
 import { service } from '../core/service.ts'
 import './deadlines.ts'
+import { problemOf } from './url.ts'
 
 /** A command that a stopped server has not answered is followed by a new connection after this many of its timeouts. */
 const SOCKET_TIMEOUTS = 3
@@ -17,10 +19,10 @@ export interface Client {
   ping(): Promise<unknown>
 }
 
-/** Is told of a server that is lost, and of a failure that is no connection's. */
+/** Is told of a server that is lost. `log`: of a secret that cannot be used. */
 export interface Listener {
   onLost(): void
-  onFailed(err: unknown): void
+  log: FastifyBaseLogger
 }
 
 /** Another way to reach Redis than over the one address of `REDIS_URL`. */
@@ -62,27 +64,36 @@ export function clientOptions(config: Config) {
   }
 }
 
-/** The present password of `REDIS_URL`. */
-export function password(config: Config): string {
-  return decodeURIComponent(new URL(secret(config, 'REDIS_URL') as string).password)
+/** Reads `REDIS_URL` whenever it is asked. */
+export function presentUrl(config: Config, { log }: Listener): () => string {
+  let database: string | undefined
+  const use = (url = '') => {
+    const problem = problemOf(url)
+    if (problem) throw new Error(problem)
+    const { pathname } = new URL(url)
+    database ??= pathname
+    // ioredis selects the database of before in a new connection.
+    if (pathname !== database) throw new Error('names another database: that takes a restart')
+    return url
+  }
+  return rotating(config, 'REDIS_URL', use, log)
 }
 
-/**
- * Puts a secret's present value into the options of the next connection. A file that is away keeps the old value, which
- * may do.
- */
-export function renew(options: RedisOptions, read: () => object, { onFailed }: Listener): void {
-  try {
-    Object.assign(options, read())
-  } catch (err) {
-    onFailed(err)
+/** The client that `make` makes. Each further connection of it has the options that `make` gives by then. */
+export function presentClient(make: () => Redis): Redis {
+  const client = make()
+  const { options } = client // its connector has the same
+  const renew = () => {
+    for (const name of Object.keys(options)) delete options[name as keyof RedisOptions]
+    Object.assign(options, make().options)
   }
+  return client.on('reconnecting', renew).on('end', renew)
 }
 
 /** A client of the one server that `REDIS_URL` names. */
 export function singleClient(config: Config, listener: Listener): Client {
-  const redis = new Redis(config.REDIS_URL, clientOptions(config))
-  redis.on('reconnecting', () => renew(redis.options, () => ({ password: password(config) }), listener))
+  const url = presentUrl(config, listener)
+  const redis = presentClient(() => new Redis(url(), clientOptions(config)))
   return { redis, ping: () => redis.ping() }
 }
 

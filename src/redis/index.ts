@@ -3,6 +3,7 @@ import { duration, problemsThatHold, type Settings, text } from '../core/config/
 import type { Feature } from '../core/feature.ts'
 import { parts } from './parts.ts'
 import plugin from './redis.ts'
+import { problemOf } from './url.ts'
 
 const settings = {
   REDIS_URL: Type.String({
@@ -40,19 +41,10 @@ export default redis
 
 function problems(env: NodeJS.ProcessEnv): string[] {
   const url = env['REDIS_URL']
+  const problem = url && problemOf(url)
   const servers = parts.map((part) => part.setting).filter((name) => env[name])
   return problemsThatHold({
-    'REDIS_URL is not a URL of a Redis': url && !isRedisUrl(url),
+    [`REDIS_URL ${problem}`]: problem,
     [`${servers.join(' and ')} are both set`]: servers.length > 1,
   })
-}
-
-function isRedisUrl(url: string): boolean {
-  try {
-    const { protocol, hostname, password, pathname } = new URL(url)
-    decodeURIComponent(password)
-    return /^rediss?:$/.test(protocol) && hostname !== '' && /^\/?\d*$/.test(pathname)
-  } catch {
-    return false
-  }
 }

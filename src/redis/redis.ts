@@ -11,7 +11,7 @@ export default fp(
   async function redis(fastify) {
     const { config, health, log } = fastify
     const failures = failureLog(log, 'redis failed')
-    const listener = { onLost: () => health.invalidate(), onFailed: failures.failed }
+    const listener = { onLost: () => health.invalidate(), log }
     const { redis: client, ping } =
       parts.map((part) => part.client(config, listener)).find(Boolean) ?? singleClient(config, listener)
     let lastError: unknown

@@ -1,13 +1,15 @@
 import { writeFileSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { sql } from 'kysely'
+import pg from 'pg'
 import t from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
+import { MISREAD } from '../../src/core/config/urls.ts'
 import { connectionOptions } from '../../src/database/connection.ts'
 import { Probe } from '../../src/database/probe.ts'
-import { build, configure } from '../support/app.ts'
-import { database, event, MIGRATIONS, query, until } from '../support/helper.ts'
-import { needsPgbouncer, pooled } from '../support/pgbouncer.ts'
+import { build, configure, unstarted } from '../support/app.ts'
+import { database, event, MIGRATIONS, query, sharedDatabase, until } from '../support/helper.ts'
+import { needsPgbouncer, over, pooled, startPgbouncer } from '../support/pgbouncer.ts'
 import { Service } from '../support/process.ts'
 import { DATABASE_URL, eachIsOneProblem, secretFile } from '../support/settings.ts'
 import { TcpProxy } from '../support/tools.ts'
@@ -89,20 +91,27 @@ t.test('a request that the pool cannot serve in time gets 503, and the probes st
   await sql`select 1`.execute(app.db)
 })
 
-t.test('a password that is rotated in its file needs no restart', async (t) => {
+t.test('a user and a password that are rotated in their file need no restart', async (t) => {
   const postgres = await startPostgres()
   t.teardown(() => postgres.close())
-  const file = `${t.testdir({ url: postgres.url })}/url`
-  const app = await build(t, { DATABASE_URL: '', DATABASE_URL_FILE: file })
-  await query(postgres.url, "alter role postgres password 'rotated'")
-  const rotated = Object.assign(new URL(postgres.url), { password: 'rotated' }).href
-  writeFileSync(file, rotated)
-  await query(rotated, 'select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()')
+  const as = (username: string, password: string) => Object.assign(new URL(postgres.url), { username, password }).href
+  for (const role of ['one', 'two']) await query(postgres.url, `create role ${role} login password '${role}'`)
+  const file = `${t.testdir({ url: as('one', 'one') })}/url`
+  const app = await build(t, {
+    DATABASE_URL: '',
+    DATABASE_URL_FILE: file,
+    DATABASE_MIGRATION_URL: postgres.url,
+  })
+  const user = async () => (await sql<{ name: string }>`select current_user as name`.execute(app.db)).rows[0]?.name
+  t.equal(await user(), 'one')
+  writeFileSync(file, as('two', 'two'))
+  await query(postgres.url, 'alter role one nologin')
+  await query(postgres.url, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'one'")
   await until(
     async () => app.pg.pool.totalCount,
     (connections) => connections === 0,
   )
-  t.same((await sql`select 1 as one`.execute(app.db)).rows, [{ one: 1 }])
+  t.equal(await user(), 'two')
   t.equal((await app.inject('/health/ready')).statusCode, 200)
 })
 
@@ -152,6 +161,13 @@ eachIsOneProblem(t, [
   [{ DATABASE_URL: `${DATABASE_URL}?sslrootcert=/does/not/exist` }, 'DATABASE_URL cannot be used (ENOENT)'],
   [{ DATABASE_URL: `${DATABASE_URL}?host=one,two` }, 'DATABASE_URL names several hosts where one can be'],
   [{ DATABASE_URL: 'postgres://' }, 'DATABASE_URL names no host'],
+  ...['12#hunter2', '12/hunter2', '12?hunter2', 'hun#ter2', 'hun/ter2=', 'hun?t/er2', '50%off%2F', '50%de'].map(
+    (password): [NodeJS.ProcessEnv, string] => [
+      { DATABASE_URL: `postgres://user:${password}@host/db` },
+      `DATABASE_URL ${MISREAD}`,
+    ],
+  ),
+  [{ DATABASE_URL, DATABASE_MIGRATION_URL: 'postgres://user:12#hunter2@host/db' }, `DATABASE_MIGRATION_URL ${MISREAD}`],
   [{ DATABASE_URL: `${DATABASE_URL}?sslmode=no%2Dverify` }, 'DATABASE_URL asks for TLS that verifies nothing'],
   [
     { DATABASE_URL: `${DATABASE_URL}?uselibpqcompat=true&sslmode=require` },
@@ -159,20 +175,79 @@ eachIsOneProblem(t, [
   ],
 ])
 
-t.test('a rotated password is read for the next connection', async (t) => {
-  const url = await secretFile(t, DATABASE_URL)
-  const password = await secretFile(t, 'first')
-  const byUrl = connectionOptions(await configure(t, { DATABASE_URL_FILE: url }))
-  const byVariables = connectionOptions(await configure(t, { POSTGRES_HOST: 'h', POSTGRES_PASSWORD_FILE: password }))
-  t.same(await Promise.all([byUrl, byVariables].map(passwordOf)), ['hunter2', 'first'])
-  await writeFile(url, DATABASE_URL.replace('hunter2', 'hunter3'))
-  await writeFile(password, 'second')
-  t.same(await Promise.all([byUrl, byVariables].map(passwordOf)), ['hunter3', 'second'])
+/** What a connection that is made now would use. */
+function present({ Client = pg.Client, ...options }: ReturnType<typeof connectionOptions>) {
+  const { user, password, host, port, database, ssl } = new Client(options)
+  return { user, password, host, port, database, ssl }
+}
+
+t.test('all of a rotated URL is read for the next connection, and what does not fit leaves the last one', async (t) => {
+  const file = await secretFile(t, DATABASE_URL)
+  const app = await unstarted(t, { DATABASE_URL: '', DATABASE_URL_FILE: file, MIGRATIONS: 'off' })
+  const options = connectionOptions(app.config, 'service', app.log)
+  const first = { user: 'user', password: 'hunter2', host: 'database.example', port: 5432, database: 'app', ssl: false }
+  t.same(present(options), first)
+
+  await writeFile(file, 'postgres://you:hunter3@[::1]:1/other?sslmode=verify-full')
+  const rotated = { user: 'you', password: 'hunter3', host: '::1', port: 1, database: 'other', ssl: {} }
+  t.same(present(options), rotated)
+  t.same(present({ ...options, user: 'own' }), { ...rotated, user: 'own' }, 'what the caller says stays')
+
+  const told = () => app.logs.filter(({ msg }) => msg.startsWith('cannot use the new secret'))
+  for (const nonsense of ['', 'hunter4', 'postgres://me:hun/ter4@host', 'postgres://me:hunter4@host:port']) {
+    await writeFile(file, nonsense)
+    for (let twice = 0; twice < 2; twice++) t.same(present(options), rotated)
+  }
+  await rm(file)
+  t.same(present(options), rotated)
+  t.same(
+    told().map(({ setting, problem }) => `${setting} ${problem}`),
+    [
+      'DATABASE_URL_FILE is empty',
+      'DATABASE_URL_FILE is no URL of PostgreSQL',
+      `DATABASE_URL_FILE ${MISREAD}`,
+      'DATABASE_URL_FILE cannot be used (ERR_INVALID_URL)',
+      'DATABASE_URL_FILE ENOENT',
+    ],
+    'each once',
+  )
+  await writeFile(file, DATABASE_URL)
+  t.same(present(options), first)
+  t.notMatch(JSON.stringify(app.logs), /hunter/)
 })
 
-function passwordOf({ password }: ReturnType<typeof connectionOptions>): unknown {
-  return (password as () => Promise<string>)()
-}
+t.test('a rotated password of the POSTGRES_ variables, and the URL of migrations, are read again too', async (t) => {
+  const password = await secretFile(t, 'first')
+  const url = await secretFile(t, 'postgres://owner:hunter2@direct.example/app')
+  const config = await configure(t, {
+    POSTGRES_HOST: 'h',
+    POSTGRES_PASSWORD_FILE: password,
+    DATABASE_MIGRATION_URL_FILE: url,
+  })
+  const [serves, migrates] = [connectionOptions(config), connectionOptions(config, 'migration')]
+  await writeFile(password, 'second')
+  await writeFile(url, 'postgres://other:hunter2@direct.example/app')
+  t.match(present(serves), { user: 'postgres', password: 'second' })
+  t.match(present(migrates), { user: 'other', host: 'direct.example' })
+})
+
+t.test('a password that the address lacks comes from PGPASSWORD, and the error names where it can stand', async (t) => {
+  const complete = new URL(await sharedDatabase())
+  const { href: DATABASE_URL } = Object.assign(new URL(complete), { password: '' })
+  const without = await unstarted(t, { DATABASE_URL })
+  await t.rejects(without.lifecycle.start(), /\(DATABASE_URL, POSTGRES_PASSWORD and PGPASSWORD have none\)$/)
+  await new Service(t, { DATABASE_URL, PGPASSWORD: decodeURIComponent(complete.password) }).logged('ready')
+})
+
+t.test('what an address may hold without being encoded is understood', async (t) => {
+  for (const [url, expected] of [
+    ['postgres://user:p@ss:50%off@host/db', { password: 'p@ss:50%off', host: 'host' }],
+    ['postgres://host/db?user=me@tenant', { user: 'me@tenant', host: 'host' }],
+    ['postgres://user:a%40%2F@host/db?sslrootcert=%2Fdev%2Fnull', { password: 'a@/', host: 'host' }],
+  ] as const) {
+    t.match(present(connectionOptions(await configure(t, { DATABASE_URL: url }))), expected)
+  }
+})
 
 t.test('the POSTGRES_ variables of a Docker user name the database', async (t) => {
   t.match(connectionOptions(await configure(t, { POSTGRES_HOST: 'db', POSTGRES_USER: 'me' })), {
@@ -244,9 +319,111 @@ t.test('three replicas migrate beside PgBouncer, and serve over it', needsPgboun
   }
 })
 
-t.test('a statement timeout is a startup parameter, which PgBouncer refuses', needsPgbouncer, async (t) => {
-  const variables = await pooled(t)
-  const service = new Service(t, { ...variables, DATABASE_STATEMENT_TIMEOUT_MS: '1000' })
+t.test('a startup parameter that PgBouncer refuses: exit 1, and the setting is named', needsPgbouncer, async (t) => {
+  const variables = await pooled(t, { empty: true })
+  const refused = { ...variables, DATABASE_STATEMENT_TIMEOUT_MS: '1000' }
+  const service = new Service(t, refused)
   t.equal(await service.exited, 1)
-  t.match(service.logs.at(-1), { err: { message: 'unsupported startup parameter: statement_timeout' } })
+  t.match(service.fatal, {
+    err: { code: '08P01', message: /statement_timeout \(set DATABASE_STATEMENT_TIMEOUT_MS=0\)$/ },
+  })
+
+  const pool = await unstarted(t, refused)
+  await t.rejects(pool.pg.query('select 1'), /statement_timeout \(set DATABASE_STATEMENT_TIMEOUT_MS=0\)$/)
+  for (const [setting, said] of [
+    [
+      { DATABASE_MIGRATION_URL: '' },
+      /lock_timeout \(DATABASE_MIGRATION_URL must lead to the server itself, not to a pooler\)$/,
+    ],
+    [{ DATABASE_URL: `${variables.DATABASE_URL}?options=-c%20geqo=off` }, /options \(DATABASE_URL asks for it: /],
+  ] as const) {
+    const app = await unstarted(t, { ...variables, ...setting })
+    await t.rejects(app.lifecycle.start(), { code: '08P01', message: said })
+  }
+})
+
+t.test('PgBouncer that knows no such database, user or password: exit 1', needsPgbouncer, async (t) => {
+  const variables = await pooled(t)
+  for (const [part, value] of [
+    ['pathname', '/nowhere'],
+    ['username', 'nobody'],
+    ['password', 'hunter2'],
+  ] as const) {
+    const { href } = Object.assign(new URL(variables.DATABASE_URL), { [part]: value })
+    const service = new Service(t, { ...variables, DATABASE_URL: href })
+    t.equal(await service.exited, 1, part)
+    t.notMatch(service.output, /hunter2/)
+  }
+})
+
+t.test(
+  'PostgreSQL stops behind PgBouncer: requests get 503, and a replica that boots waits',
+  needsPgbouncer,
+  async (t) => {
+    const postgres = await startPostgres()
+    t.teardown(() => postgres.close())
+    await query(postgres.url, 'alter role postgres set statement_timeout = 500')
+    const settings = { server_login_retry: '1', default_pool_size: '20' }
+    const variables = over(await startPgbouncer(t, postgres.url, settings), postgres.url)
+    const app = await build(t, variables, async (fastify) => {
+      fastify.get('/slow', () => sql`select pg_sleep(60)`.execute(fastify.db))
+      fastify.get('/query', () => sql`select 1`.execute(fastify.db))
+    })
+    t.match(await app.inject('/slow'), { statusCode: 503, headers: { 'retry-after': '1' } }, 'its statement timeout')
+    t.equal((await app.inject('/query')).statusCode, 200)
+
+    await postgres.stop()
+    await until(
+      async () => (await app.inject('/health')).json().services.database.reason,
+      (reason) => reason === 'unreachable',
+    )
+    for (let request = 0; request < 3; request++) {
+      t.match(await app.inject('/query'), { statusCode: 503, headers: { 'retry-after': '1' } })
+    }
+    const booting = new Service(t, variables)
+    t.match(await booting.logged('waiting for the database'), { level: 40 })
+
+    await postgres.start()
+    await booting.logged('ready')
+    await until(
+      () => app.inject('/query'),
+      ({ statusCode }) => statusCode === 200,
+    )
+    t.equal((await app.inject('/health')).statusCode, 200)
+    t.same(
+      app.logs.filter(({ msg }) => msg === 'request failed'),
+      [],
+      'no 500',
+    )
+  },
+)
+
+t.test('PgBouncer is full: 503, and it is waited for', needsPgbouncer, async (t) => {
+  const direct = await database(t)
+  const variables = over(await startPgbouncer(t, direct, { max_client_conn: '2' }), direct)
+  const app = await build(t, { ...variables, DATABASE_CONNECT_TIMEOUT_MS: '60000' }, async (fastify) => {
+    fastify.get('/query', () => sql`select 1`.execute(fastify.db))
+  })
+  const client = await app.pg.connect() // beside that of the health check
+  t.match(await app.inject('/query'), { statusCode: 503, headers: { 'retry-after': '1' } })
+  const booting = new Service(t, variables)
+  t.match(await booting.logged('waiting for the database'), { reason: 'limit' })
+  client.release()
+  await app.close()
+  await booting.logged('ready')
+})
+
+t.test('PgBouncer has no server for a query in its time: 503', needsPgbouncer, async (t) => {
+  const direct = await database(t)
+  const pgbouncer = await startPgbouncer(t, direct, { query_wait_timeout: '1', default_pool_size: '1' })
+  const app = await build(t, { ...over(pgbouncer, direct), MIGRATIONS: 'off' }, async (fastify) => {
+    fastify.get('/query', () => sql`select 1`.execute(fastify.db))
+  })
+  const client = await app.pg.connect()
+  await client.query('begin')
+  t.match(await app.inject('/query'), { statusCode: 503, headers: { 'retry-after': '1' } })
+  const [line] = app.logs.filter(({ msg }) => msg === 'backend unavailable')
+  t.match(line, { reason: 'timeout', err: { message: 'query_wait_timeout' } })
+  await client.query('rollback')
+  client.release()
 })

@@ -72,6 +72,13 @@ const running = (statement: string) => `import { sql } from 'kysely'
 export const up = (db) => sql\`${statement}\`.execute(db)
 `
 
+const LONG = `import { sql } from 'kysely'
+export const up = async (db) => {
+  await sql\`set local statement_timeout = 50\`.execute(db)
+  await sql\`select pg_sleep(60)\`.execute(db)
+}
+`
+
 t.test('what keeps the migrations from being run is said, and nothing of them is left', async (t) => {
   const name = 'is not named <UTC timestamp>_<what_it_does>.ts'
   const cases: [file: string, content: string, message: string][] = [
@@ -96,6 +103,8 @@ t.test('what keeps the migrations from being run is said, and nothing of them is
       'export const up = async () => { throw undefined }',
       '99990101000000_nothing failed and was rolled back',
     ],
+    // So is a statement of it that takes too long.
+    ['99990101000000_long.ts', LONG, '99990101000000_long failed and was rolled back'],
     ['99990101000000_word.ts', running('select timeout'), '99990101000000_word failed and was rolled back'],
   ]
   for (const [file, content, message] of cases) {
@@ -103,6 +112,15 @@ t.test('what keeps the migrations from being run is said, and nothing of them is
     await t.rejects(app.lifecycle.start(), { code: 'MIGRATION_FAILED', message })
     t.equal((await app.inject('/health/ready')).json().checks.migrations, 'failed')
   }
+})
+
+t.test('a folder of migrations that is missing is told as that', async (t) => {
+  const app = await unstarted(t, {}, { folder: '/does/not/exist' })
+  await t.rejects(app.lifecycle.start(), {
+    code: 'MIGRATION_FAILED',
+    message: 'the folder migrations/ cannot be read',
+    cause: { code: 'ENOENT' },
+  })
 })
 
 t.test('a role that may only serve looks for pending ones, and the owner applies them', async (t) => {

@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { startRedis } from '../../dev/redis.ts'
+import { MISREAD } from '../../src/core/config/urls.ts'
 import { parts } from '../../src/redis/parts.ts'
 import { type App, build, connected } from '../support/app.ts'
 import { event, sharedDatabase, until } from '../support/helper.ts'
@@ -79,21 +80,42 @@ t.test('a wrong password is degraded, and in no output', async (t) => {
   t.notMatch(service.output, /hunter2/)
 })
 
-t.test('a rotated password is used for the next connection', async (t) => {
-  const redis = await startRedis({ password: 'first' })
-  t.teardown(() => redis.close())
+const kill = (app: App) => app.redis.client('ID').then((id) => command(app, 'CLIENT', 'KILL', 'ID', id, 'SKIPME', 'no'))
+const command = (app: App, ...[name, ...args]: [string, ...(string | number)[]]) =>
+  app.redis.call(name, args).catch(() => {})
+
+t.test('a user, a password and a server that are rotated are used for the next connection', async (t) => {
+  const [redis, other] = await Promise.all([startRedis({ password: 'first' }), startRedis({ password: 'hunter3' })])
+  t.teardown(() => Promise.all([redis.close(), other.close()]))
   const directory = t.testdir({ url: redis.url })
   const app = await connected(await build(t, { REDIS_URL_FILE: `${directory}/url`, REDIS_URL: '' }))
-  await app.redis.config('SET', 'requirepass', 'second')
+  const reconnects = async (url: string) => {
+    t.testdir({ url })
+    const back = event(app.redis, 'ready')
+    kill(app)
+    await back
+  }
+  await command(app, 'ACL', 'SETUSER', 'two', 'on', '>hunter2', 'allcommands', 'allkeys')
+  await command(app, 'CONFIG', 'SET', 'requirepass', 'second')
   await rm(`${directory}/url`)
   const missed = event(app.redis, 'reconnecting')
-  const id = await app.redis.client('ID')
-  app.redis.call('CLIENT', 'KILL', 'ID', id, 'SKIPME', 'no').catch(() => {})
+  kill(app)
   await missed
   const back = event(app.redis, 'ready')
-  t.testdir({ url: redis.url.replace('first', 'second') })
+  t.testdir({ url: Object.assign(new URL(redis.url), { username: 'two', password: 'hunter2' }).href })
   await back
-  t.equal(await app.redis.ping(), 'PONG', 'also when the file was away for a moment')
+  t.equal(await app.redis.call('ACL', 'WHOAMI'), 'two', 'also when the file was away for a moment')
+  await reconnects(other.url)
+  t.equal(app.redis.options.port, other.port)
+  t.equal(await app.redis.call('ACL', 'WHOAMI'), 'default')
+  await reconnects(`${other.url}/1`)
+  await reconnects(other.url.replace('redis:', 'http:'))
+  t.same(
+    new Set(app.logs.filter(({ msg }) => msg.startsWith('cannot use the new secret')).map(({ problem }) => problem)),
+    new Set(['ENOENT', 'names another database: that takes a restart', 'is not a URL of a Redis']),
+  )
+  t.equal((await app.inject('/health')).statusCode, 200)
+  t.notMatch(JSON.stringify(app.logs), /hunter/)
 })
 
 t.test('a connection that ioredis has given up is opened again', async (t) => {
@@ -117,7 +139,10 @@ t.test('a replica that refuses a write is left for a new connection', async (t) 
 
 eachIsOneProblem(t, [
   [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2@host:port' }, 'REDIS_URL is not a URL of a Redis'],
-  [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2%zz@host' }, 'REDIS_URL is not a URL of a Redis'],
+  ...['hunter2%zz', '12#hunter2', '12/hunter2', '12?hunter2'].map((password): [NodeJS.ProcessEnv, string] => [
+    { DATABASE_URL, REDIS_URL: `redis://user:${password}@host` },
+    `REDIS_URL ${MISREAD}`,
+  ]),
   [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2@host/name' }, 'REDIS_URL is not a URL of a Redis'],
 ])
 

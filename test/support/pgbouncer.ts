@@ -20,8 +20,11 @@ function installed(): boolean {
   }
 }
 
-/** Starts PgBouncer in transaction mode, with two connections to the server that `target` leads to. */
-async function startPgbouncer(t: Test, target: string): Promise<Server> {
+/**
+ * Starts PgBouncer in transaction mode, with two connections to the server that `target` leads to. `settings`: lines of
+ * its own by name.
+ */
+export async function startPgbouncer(t: Test, target: string, settings: Record<string, string> = {}): Promise<Server> {
   const { hostname, port, username, password } = new URL(target)
   const home = await openFolder('pgbouncer-')
   const file = path.join(home.folder, 'pgbouncer.ini')
@@ -41,7 +44,9 @@ auth_type = scram-sha-256
 auth_file = ${users}
 pool_mode = transaction
 default_pool_size = 2
-`,
+${Object.entries(settings)
+  .map(([name, value]) => `${name} = ${value}\n`)
+  .join('')}`,
       )
       for (const readable of [file, users]) chmodSync(readable, 0o644)
       return { argv: [...unprivileged(path.join(home.folder, 'data')), 'pgbouncer', file], stopSignal: 'SIGKILL' }
@@ -63,6 +68,10 @@ default_pool_size = 2
 /** A database of the test's own, reached over PgBouncer for the service and beside it for migrations. */
 export async function pooled(t: Test, { empty = false } = {}) {
   const direct = await database(t, { empty })
-  const pgbouncer = await startPgbouncer(t, direct)
+  return over(await startPgbouncer(t, direct), direct)
+}
+
+/** The settings of a service that uses PgBouncer. */
+export function over(pgbouncer: Server, direct: string) {
   return { DATABASE_URL: pgbouncer.url, DATABASE_MIGRATION_URL: direct, DATABASE_STATEMENT_TIMEOUT_MS: '0' }
 }

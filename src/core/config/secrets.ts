@@ -1,14 +1,42 @@
 import { readFileSync } from 'node:fs'
+import type { FastifyBaseLogger } from 'fastify'
 import type { Config } from './settings.ts'
 
-/** The secret's present value: from its `…_FILE`, so that a rotated one is seen, else from the environment. */
-export function secret(config: Config, name: string): string | undefined {
+/**
+ * Reads a secret whenever it is asked: from its `…_FILE`, so that a rotated one is seen, else from the environment.
+ * `use` makes of it what is wanted, and throws where it cannot, by a message without the value. It throws here too when
+ * it cannot use the value of the boot; from then on what is away or does not fit leaves the last value that did, and
+ * each new reason is logged once.
+ */
+export function rotating<T>(
+  config: Config,
+  name: string,
+  use: (value: string | undefined) => T,
+  log?: FastifyBaseLogger,
+): () => T {
   const { [`${name}_FILE`]: file, [name]: value } = config as unknown as Record<string, string | undefined>
-  return file === undefined ? value : readSecret(file)
+  let last = use(value)
+  let told: string | undefined
+  return () => {
+    if (file === undefined) return last
+    try {
+      last = use(readSecret(file))
+      told = undefined
+    } catch (err) {
+      const { code, message } = err as NodeJS.ErrnoException
+      const problem = code ?? message
+      if (problem !== told)
+        log?.warn({ setting: `${name}_FILE`, problem }, 'cannot use the new secret: the last one stays')
+      told = problem
+    }
+    return last
+  }
 }
 
 function readSecret(file: string): string {
-  return readFileSync(file, 'utf8').trim()
+  const value = readFileSync(file, 'utf8').trim()
+  if (value === '') throw new Error('is empty')
+  return value
 }
 
 /** Puts the secret's file into the variables under the name of the secret. Returns what is wrong with it. */
@@ -17,11 +45,10 @@ export function resolveSecret(env: NodeJS.ProcessEnv, name: string): string[] {
   if (file === undefined) return []
   const problems = env[name] === undefined ? [] : [`${name} and ${name}_FILE are both set`]
   try {
-    const value = readSecret(file)
-    if (value === '') problems.push(`${name}_FILE names an empty file`)
-    else env[name] = value
+    env[name] = readSecret(file)
   } catch (err) {
-    problems.push(`${name}_FILE cannot be read (${(err as NodeJS.ErrnoException).code})`)
+    const { code } = err as NodeJS.ErrnoException
+    problems.push(code ? `${name}_FILE cannot be read (${code})` : `${name}_FILE names an empty file`)
   }
   return problems
 }

@@ -7,7 +7,6 @@ import { Probe } from '../probe.ts'
 /** The server that last took writes is asked alone this long; then the others are asked too, since it may be silent. */
 const HEAD_START_MS = 200
 
-type Host = Pick<pg.ClientConfig, 'host' | 'port'>
 type Connected = ((err: Error) => void) | ((err: null, client: pg.Client) => void)
 
 /**
@@ -17,44 +16,47 @@ type Connected = ((err: Error) => void) | ((err: null, client: pg.Client) => voi
  * `timeoutMs` at the most. When no server takes writes, connecting rejects with the error of the server that last did,
  * or was named first.
  */
-export function primaryClient(options: pg.ClientConfig, hosts: Host[], timeoutMs: number): typeof pg.Client {
-  const clients = new Map<pg.Client, Host>()
-  let order = hosts
-  let search: Promise<Host> | undefined
+export function primaryClient(servers: () => pg.ClientConfig[], timeoutMs: number): typeof pg.Client {
+  const clients = new Map<pg.Client, string>()
+  /** The address of the server that last took writes. */
+  let known: string | undefined
+  let search: Promise<pg.ClientConfig> | undefined
 
-  async function find(): Promise<Host> {
-    const [first, ...others] = order as [Host, ...Host[]]
+  async function find(): Promise<pg.ClientConfig> {
+    const all = servers().map((server) => ({ port: pg.defaults.port, ...server }) as pg.ClientConfig)
+    const first = all.find((server) => addressOf(server) === known) ?? (all[0] as pg.ClientConfig)
     const found = new AbortController()
     const signal = AbortSignal.any([found.signal, deadlineSignal(timeoutMs)])
-    const ask = async (host: Host) => {
-      const probe = new Probe({ ...options, ...host })
+    const ask = async (server: pg.ClientConfig) => {
+      const probe = new Probe(server)
       await probe.check(signal).finally(() => probe.close())
       found.abort()
-      return host
+      return server
     }
     const last = ask(first)
     const turn = Promise.race([last.catch(() => {}), sleep(HEAD_START_MS, undefined, { signal, ref: false })])
-    const asked = others.map(async (host) => {
+    const others = all.filter((server) => server !== first)
+    const asked = others.map(async (server) => {
       await turn
       signal.throwIfAborted()
-      return ask(host)
+      return ask(server)
     })
     return Promise.any([last, ...asked]).catch(({ errors }: AggregateError) => Promise.reject(errors[0]))
   }
 
-  async function primary(): Promise<Host> {
+  async function primary(): Promise<pg.ClientConfig> {
     search ??= find().finally(() => {
       search = undefined
     })
-    const host = await search
-    order = [host, ...order.filter((other) => other !== host)]
-    for (const [client, where] of clients) {
-      if (where === host) continue
+    const server = await search
+    known = addressOf(server)
+    for (const [client, address] of clients) {
+      if (address === known) continue
       client.connection.stream.destroy(
         Object.assign(new Error('Another database server takes the writes'), { code: 'ECONNRESET' }),
       )
     }
-    return host
+    return server
   }
 
   return class PrimaryClient extends pg.Client {
@@ -70,11 +72,15 @@ export function primaryClient(options: pg.ClientConfig, hosts: Host[], timeoutMs
       const abandoned = once(this.connection.stream, 'close').then(() => {
         throw new Error('Connection terminated')
       })
-      const host = await Promise.race([primary(), abandoned])
-      Object.assign(this, { host: host.host, port: host.port })
-      clients.set(this, host)
+      const server = await Promise.race([primary(), abandoned])
+      Object.assign(this, { host: server.host, port: server.port })
+      clients.set(this, addressOf(server))
       this.once('end', () => clients.delete(this))
       return super.connect()
     }
   }
+}
+
+function addressOf({ host, port }: pg.ClientConfig): string {
+  return `${host}:${port}`
 }

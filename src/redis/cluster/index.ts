@@ -1,6 +1,6 @@
-import { Cluster, type Redis } from 'ioredis'
+import { Cluster, type Redis, type RedisOptions } from 'ioredis'
 import { type Config, problemsThatHold, type Settings, text } from '../../core/config/settings.ts'
-import { commonOptions, type Listener, password, reconnectDelay, renew, type Topology } from '../client.ts'
+import { commonOptions, type Listener, presentUrl, reconnectDelay, type Topology } from '../client.ts'
 import { areHosts, hosts } from '../hosts.ts'
 
 /** A node that left is in the map of the slots until its replica has taken over: it is asked for this often. */
@@ -43,7 +43,15 @@ const cluster: Topology = {
 export default cluster
 
 function clusterClient(config: Config, listener: Listener): Cluster {
-  const { protocol, username, password: initial } = new URL(config.REDIS_URL)
+  const url = presentUrl(config, listener)
+  const access = () => {
+    const { protocol, username, password } = new URL(url())
+    return {
+      username: decodeURIComponent(username) || undefined,
+      password: decodeURIComponent(password) || undefined,
+      tls: protocol === 'rediss:' ? {} : undefined,
+    } as Pick<RedisOptions, 'username' | 'password' | 'tls'>
+  }
   const client = new Cluster(hosts(config.REDIS_CLUSTER_NODES as string, 6_379), {
     lazyConnect: true,
     enableOfflineQueue: false,
@@ -56,16 +64,11 @@ function clusterClient(config: Config, listener: Listener): Cluster {
     slotsRefreshTimeout: config.REDIS_COMMAND_TIMEOUT_MS,
     // The connection looks the name up itself, and TLS can verify it.
     dnsLookup: (name, found) => found(null, name),
-    redisOptions: {
-      ...commonOptions(config),
-      ...(username && { username: decodeURIComponent(username) }),
-      ...(initial && { password: decodeURIComponent(initial) }),
-      ...(protocol === 'rediss:' && { tls: {} }),
-    },
+    redisOptions: { ...commonOptions(config), ...access() },
   })
   client.on('+node', (node: Redis) => {
     // Nodes have options of their own, and ioredis sets none of them again.
-    renew(node.options, () => ({ password: password(config) }), listener)
+    Object.assign(node.options, access())
     // Connect to each master now: a command sent while it is still connecting fails.
     if (!node.options.readOnly) node.connect().catch(() => {})
   })

@@ -1,7 +1,7 @@
 import { Redis, type SentinelConnectionOptions, SentinelConnector } from 'ioredis'
-import { secret } from '../../core/config/secrets.ts'
+import { rotating } from '../../core/config/secrets.ts'
 import { type Config, problemsThatHold, type Settings, text } from '../../core/config/settings.ts'
-import { clientOptions, password, reconnectDelay, renew, type Topology } from '../client.ts'
+import { clientOptions, presentClient, presentUrl, reconnectDelay, type Topology } from '../client.ts'
 import { areHosts, hosts } from '../hosts.ts'
 
 const settings = {
@@ -35,27 +35,22 @@ const sentinel: Topology = {
 
   client(config, listener) {
     if (config.REDIS_SENTINELS === undefined) return undefined
-    const redis = new Redis(config.REDIS_URL, { ...clientOptions(config), ...sentinelOptions(config) })
-    redis.on('reconnecting', () => {
-      renew(redis.options, () => ({ password: password(config) }), listener)
-      renew(redis.options, () => ({ sentinelPassword: sentinelPassword(config) }), listener)
-    })
+    const url = presentUrl(config, listener)
+    const password = rotating(config, 'REDIS_SENTINEL_PASSWORD', (value) => value, listener.log)
+    const options = () => ({ ...clientOptions(config), ...sentinelOptions(config, url(), password()) })
+    const redis = presentClient(() => new Redis(url(), options()))
     return { redis, ping: () => redis.ping() }
   },
 }
 
 export default sentinel
 
-function sentinelPassword(config: Config) {
-  return secret(config, 'REDIS_SENTINEL_PASSWORD')
-}
-
-function sentinelOptions(config: Config) {
+function sentinelOptions(config: Config, url: string, sentinelPassword: string | undefined) {
   return {
     sentinels: hosts(config.REDIS_SENTINELS as string, 26_379),
     name: config.REDIS_SENTINEL_NAME as string,
-    sentinelPassword: sentinelPassword(config),
-    ...(config.REDIS_URL.startsWith('rediss:') && { enableTLSForSentinelMode: true, sentinelTLS: {} }),
+    sentinelPassword,
+    ...(url.startsWith('rediss:') && { enableTLSForSentinelMode: true, sentinelTLS: {} }),
     sentinelCommandTimeout: config.REDIS_COMMAND_TIMEOUT_MS,
     sentinelRetryStrategy: reconnectDelay,
     // Leave a master that hangs as soon as Sentinel does, not when a command has waited for it.

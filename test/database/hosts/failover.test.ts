@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { startPostgres } from '../../../dev/postgres.ts'
 import { postgresVersion } from '../../../dev/postgres-binaries.ts'
 import type { Server } from '../../../dev/server.ts'
+import { MISREAD } from '../../../src/core/config/urls.ts'
 import { connectionOptions } from '../../../src/database/connection.ts'
 import hosts from '../../../src/database/hosts/index.ts'
 import { build, configure } from '../../support/app.ts'
@@ -187,7 +188,42 @@ t.test('no host answers: the reason is that of the one that took writes', async 
   t.equal((await app.pg.query('select inet_server_port() as port')).rows[0].port, postgres.port)
 })
 
+t.test('user, password and hosts that are rotated in their file need no restart', async (t) => {
+  const proxy = await TcpProxy.start(t, postgres.url)
+  const dead = Object.assign(new URL(postgres.url), { port: '1' }).href
+  const rotated = (url: string) => Object.assign(new URL(url), { username: 'rotated', password: 'hunter2' }).href
+  await query(postgres.url, "create role rotated login password 'hunter2'")
+  const file = `${t.testdir({ url: both(proxy.url, dead) })}/url`
+  const app = await build(t, { DATABASE_URL: '', DATABASE_URL_FILE: file, MIGRATIONS: 'off' })
+  const user = async () => (await app.pg.query('select current_user as name').catch(() => undefined))?.rows[0].name
+  t.equal(await user(), 'postgres')
+  await writeFile(file, both(rotated(dead), postgres.url))
+  const opened = await app.pg.connect()
+  await query(postgres.url, 'select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()')
+  await opened.query('select 1').catch(() => {})
+  opened.release(true)
+  await until(user, (name) => name === 'rotated')
+  proxy.swallow()
+  t.equal(await user(), 'rotated', 'no connection leads to the host that is no longer named')
+  t.equal((await app.inject('/health')).statusCode, 200)
+})
+
+t.test('one host cannot become several without a restart, and the log says so', async (t) => {
+  const file = `${t.testdir({ url: postgres.url })}/url`
+  const app = await build(t, { DATABASE_URL: '', DATABASE_URL_FILE: file, MIGRATIONS: 'off' })
+  await writeFile(file, both(postgres.url, postgres.url))
+  const client = await app.pg.connect()
+  const other = await app.pg.connect()
+  for (const one of [client, other]) one.release()
+  const told = app.logs.filter(({ msg }) => msg.startsWith('cannot use the new secret'))
+  t.match(told, [
+    { setting: 'DATABASE_URL_FILE', problem: 'names several hosts in place of one: that takes a restart' },
+  ])
+  t.equal(told.length, 1)
+})
+
 eachIsOneProblem(t, [
+  [{ DATABASE_URL: 'postgres://user:12#hunter2@one,two/db' }, `DATABASE_URL ${MISREAD}`],
   [{ DATABASE_URL: 'postgres://user:hunter2@one,,two/db' }, 'DATABASE_URL names no host'],
   [{ DATABASE_URL: 'postgres://user:hunter2@one:5432,two:port/db' }, 'DATABASE_URL cannot be used (ERR_INVALID_URL)'],
   [{ POSTGRES_HOST: 'one,' }, 'POSTGRES_HOST must match pattern "^[^\\s,]+(,[^\\s,]+)*$"'],

@@ -1,8 +1,10 @@
+import { fastify } from 'fastify'
 import type { Cluster } from 'ioredis'
 import t, { type Test } from 'tap'
 import topology from '../../../src/redis/cluster/index.ts'
 import { build, configure } from '../../support/app.ts'
 import { until } from '../../support/helper.ts'
+import { command } from '../../support/redis-command.ts'
 import { DATABASE_URL, eachIsOneProblem } from '../../support/settings.ts'
 import { databasePassed, probers } from '../../support/tools.ts'
 import { cluster, faults, healthy, withoutMaster } from './nodes.ts'
@@ -33,6 +35,26 @@ for (const [name, fault] of Object.entries(faults)) {
   })
 }
 
+t.test('a user and a password that are rotated are used for the next connections', async (t) => {
+  const { REDIS_URL: url = '', ...variables } = all.variables
+  const directory = t.testdir({ url })
+  const app = await build(t, { ...variables, MIGRATIONS: 'off', REDIS_URL: '', REDIS_URL_FILE: `${directory}/url` })
+  await healthy(app)
+  t.testdir({ url: Object.assign(new URL(url), { username: 'two', password: 'hunter3' }).href })
+  for (const server of all.servers) {
+    await command(server, 'ACL', 'SETUSER', 'two', 'on', '>hunter3', 'allcommands', 'allkeys')
+    await command(server, 'CLIENT', 'KILL', 'USER', 'default')
+  }
+  await until(
+    () =>
+      Promise.all((app.redis as unknown as Cluster).nodes('master').map((node) => node.call('ACL', 'WHOAMI'))).catch(
+        () => [],
+      ),
+    (users) => users.length === 3 && users.every((user) => user === 'two'),
+  )
+  await healthy(app)
+})
+
 t.test('boot waits for no Cluster, and one that comes later is found, and lost', async (t) => {
   const { servers } = all
   await Promise.all(servers.map((server) => server.stop()))
@@ -49,7 +71,7 @@ t.test('boot waits for no Cluster, and one that comes later is found, and lost',
   await t.rejects(app.redis.get('key'))
 })
 
-const LISTENER = { onLost() {}, onFailed() {} }
+const LISTENER = { onLost() {}, log: fastify().log }
 
 async function client(t: Test, variables: NodeJS.ProcessEnv) {
   return topology.client(await configure(t, { DATABASE_URL, ...variables }), LISTENER)?.redis as Cluster

@@ -1,3 +1,4 @@
+import { fastify } from 'fastify'
 import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import type { Server } from '../../../dev/server.ts'
@@ -79,7 +80,29 @@ t.test('boot waits for no sentinel, and what is given up is tried again', async 
   t.notMatch(service.output, /^[^{]/m, 'ioredis prints nothing of its own')
 })
 
-const LISTENER = { onLost() {}, onFailed() {} }
+t.test('a user and a password that are rotated are used for the next connection', async (t) => {
+  const all = await group(t)
+  const { REDIS_URL: url = '', ...variables } = all.variables
+  const directory = t.testdir({ url })
+  const app = await build(t, { ...variables, REDIS_URL: '', REDIS_URL_FILE: `${directory}/url` })
+  await command(all.master, 'ACL', 'SETUSER', 'two', 'on', '>hunter3', 'allcommands', 'allkeys')
+  t.testdir({ url: Object.assign(new URL(url), { username: 'two', password: 'hunter3' }).href })
+  await until(
+    async () => app.redis.status,
+    (status) => status === 'ready',
+  )
+  await command(all.master, 'CLIENT', 'KILL', 'TYPE', 'normal')
+  await until(
+    () => app.redis.call('ACL', 'WHOAMI').catch(() => {}),
+    (user) => user === 'two',
+  )
+  await until(
+    () => app.inject('/health'),
+    ({ statusCode }) => statusCode === 200,
+  )
+})
+
+const LISTENER = { onLost() {}, log: fastify().log }
 
 async function client(t: Test, variables: NodeJS.ProcessEnv) {
   return sentinel.client(await configure(t, { DATABASE_URL, ...variables }), LISTENER)?.redis as Redis
