@@ -4,6 +4,7 @@ import fastify from 'fastify'
 import { Kysely, PostgresDialect } from 'kysely'
 import { defineConfig } from 'kysely-ctl'
 import env from './src/core/config/env.ts'
+import type { Config } from './src/core/config/settings.ts'
 import { compose } from './src/core/feature.ts'
 import { settings } from './src/core/health/health.ts'
 import { createMigrator, migrationPool } from './src/migrations/migrator.ts'
@@ -22,17 +23,23 @@ const events: MigrationEvents = {
 }
 
 /** Validates the settings of these features alone, and only once a command asks the database: `migrate:make` needs none. */
-async function pool() {
+async function load(): Promise<Config> {
   const features = await compose(import('./src/database/index.ts'), import('./src/migrations/index.ts'))
   const app = fastify()
   await app.register(env, { features: [{ name: 'health', settings }, ...features] })
-  return migrationPool(app.config, events)
+  return app.config
+}
+
+let loading: Promise<Config> | undefined
+function config(): Promise<Config> {
+  loading ??= load()
+  return loading
 }
 
 export default defineConfig({
-  kysely: new Kysely({ dialect: new PostgresDialect({ pool }) }),
+  kysely: new Kysely({ dialect: new PostgresDialect({ pool: async () => migrationPool(await config(), events) }) }),
   migrations: {
-    migrator: (db) => createMigrator(db, events),
+    migrator: async (db) => createMigrator(db, { ...events, schema: (await config()).DATABASE_SCHEMA }),
     getMigrationPrefix: timestamp,
   },
   seeds: { getSeedPrefix: timestamp },

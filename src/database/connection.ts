@@ -25,9 +25,15 @@ export function connectionOptions(config: Config, use: 'service' | 'migration' =
   }
   // Over TLS in production: the default of pg is clear text.
   options.ssl ??= config.NODE_ENV === 'production' && !servers.every(({ host }) => THIS_HOST.test(host as string))
+  if (config.DATABASE_SCHEMA) options.options = searchPath(options.options, config.DATABASE_SCHEMA)
   const [several] = parts
   if (!several || servers.length === 1) return options
   return { ...options, Client: several.client(options, servers, config.HEALTH_TIMEOUT_MS) }
+}
+
+/** Behind what the URL itself says. Extensions are in `public`, as a rule. */
+function searchPath(options = '', schema: string): string {
+  return `${options} -c search_path=${schema},public`.trimStart()
 }
 
 function fromUrl(config: Config, name: 'DATABASE_URL' | 'DATABASE_MIGRATION_URL'): pg.ClientConfig[] {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Kysely, type QueryExecutorProvider, sql } from 'kysely'
+import { type Kysely, sql } from 'kysely'
 import {
   type Migration,
   type MigrationInfo,
@@ -11,8 +11,10 @@ import {
   type NoMigrations,
 } from 'kysely/migration'
 import { backoff } from '../core/retry.ts'
+import { MigrationError } from './errors.ts'
 import { withMigrationLock } from './lock.ts'
 import type { MigrationOptions } from './options.ts'
+import { appliedMigrations, migrationTable, prepareTables, schemaOf } from './tables.ts'
 
 const LOCK_NOT_AVAILABLE = '55P03'
 /** A batch that waits in vain for a busy table is tried this often; each try waits `MIGRATION_LOCK_TIMEOUT_MS`. */
@@ -51,8 +53,9 @@ export class BatchMigrator extends Migrator {
 
   /** The folder's migrations, then applied ones without a file, marked as unknown. */
   override async getMigrations(): Promise<readonly MigrationInfo[]> {
-    const known = await super.getMigrations()
-    const applied = await appliedMigrations(this.#props.db)
+    const migrationTableSchema = await schemaOf(this.#props.db, this.#props.schema)
+    const known = await new Migrator({ ...this.#props, migrationTableSchema }).getMigrations()
+    const applied = await appliedMigrations(this.#props.db, migrationTableSchema)
     const unknown = applied.filter((name) => !known.some((migration) => migration.name === name))
     const migration = {} as Migration // to be listed; nothing runs it
     return [
@@ -94,19 +97,24 @@ export class BatchMigrator extends Migrator {
 
   async #run(db: Kysely<unknown>, plan: Plan): Promise<MigrationResultSet> {
     const migrations = await this.#props.provider.getMigrations()
-    await this.#adopt(db, migrations)
-    const applied = await appliedMigrations(db)
+    const schema = await schemaOf(db, this.#props.schema)
+    await prepareTables(db, schema)
+    await this.#adopt(db, schema, migrations)
+    const applied = await appliedMigrations(db, schema)
     const pending = Object.keys(migrations)
       .filter((name) => !applied.includes(name))
       .sort()
     const names = plan(applied, pending)
+    const unknown = applied.filter((name) => !(name in migrations))
+    if (unknown.length > 0 && names.some((name) => pending.includes(name)))
+      throw new MigrationError(foreign(schema, unknown))
     const alone = (name: string) => migrations[name]?.transaction === false
     const results: MigrationResult[] = []
     for (const [index, name] of names.entries()) {
       const next = names[index + 1]
       if (next !== undefined && !alone(name) && !alone(next)) continue // the batch goes on
       const target = pending.includes(name) ? name : (applied[applied.indexOf(name) - 1] ?? NO_MIGRATIONS)
-      const batch = await this.#batch(db, target, alone(name))
+      const batch = await this.#batch(db, schema, target, alone(name))
       results.push(...(batch.results ?? []))
       if (batch.error) return { error: batch.error, results }
     }
@@ -114,16 +122,15 @@ export class BatchMigrator extends Migrator {
   }
 
   /** Records what an earlier release has done under another name, each at the time of the one before it. */
-  async #adopt(db: Kysely<unknown>, migrations: Record<string, BatchMigration>): Promise<void> {
-    const applied = await appliedMigrations(db)
+  async #adopt(db: Kysely<unknown>, schema: string, migrations: Record<string, BatchMigration>): Promise<void> {
+    const applied = await appliedMigrations(db, schema)
+    const table = migrationTable(schema)
     let before: string | undefined
     for (const [name, { isApplied }] of Object.entries(migrations)) {
       const isAdopted = before !== undefined && isApplied && !applied.includes(name) && (await isApplied(db))
       if (isAdopted) {
         await sql`
-          insert into kysely_migration select ${name}, timestamp from kysely_migration where name = ${before}`.execute(
-          db,
-        )
+          insert into ${table} select ${name}, timestamp from ${table} where name = ${before}`.execute(db)
         this.#props.adopted?.(name)
       }
       if (isAdopted || applied.includes(name)) before = name
@@ -132,11 +139,12 @@ export class BatchMigrator extends Migrator {
 
   async #batch(
     db: Kysely<unknown>,
+    migrationTableSchema: string,
     target: string | NoMigrations,
     disableTransactions: boolean,
   ): Promise<MigrationResultSet> {
     const { retrying, signal } = this.#props
-    const migrator = new Migrator({ ...this.#props, db })
+    const migrator = new Migrator({ ...this.#props, db, migrationTableSchema })
     for (let attempt = 1; ; attempt++) {
       const batch = await migrator.migrateTo(target, { disableTransactions })
       const { code } = (batch.error ?? {}) as { code?: string }
@@ -150,13 +158,9 @@ export class BatchMigrator extends Migrator {
   }
 }
 
-/** The names of those applied, in their order. */
-export async function appliedMigrations(db: QueryExecutorProvider): Promise<string[]> {
-  try {
-    const { rows } = await sql<{ name: string }>`select name from kysely_migration order by timestamp, name`.execute(db)
-    return rows.map(({ name }) => name)
-  } catch (err) {
-    if ((err as { code?: string }).code === '42P01') return [] // no such table: nothing was ever applied
-    throw err
-  }
+function foreign(schema: string, unknown: string[]): string {
+  return (
+    `Schema ${schema} has another service's migrations, or those of another version, for which there is no file here: ` +
+    `${unknown.join(', ')}. A service of its own takes a schema of its own, by DATABASE_SCHEMA`
+  )
 }

@@ -1,11 +1,13 @@
 import fp from 'fastify-plugin'
-import { Kysely } from 'kysely'
+import { Kysely, type QueryExecutorProvider } from 'kysely'
 import type { MigrationResultSet } from 'kysely/migration'
 import { isPermanent, reasonOf } from '../core/reasons.ts'
 import { retry } from '../core/retry.ts'
 import { NotRolledBackError } from './concurrently.ts'
-import { createMigrator, MigrationError, type MigrationState, migrationDialect, migrationState } from './migrator.ts'
+import { MigrationError } from './errors.ts'
+import { createMigrator, type MigrationState, migrationDialect, migrationState } from './migrator.ts'
 import type { MigrationOptions } from './options.ts'
+import { schemaOf, whereabouts } from './tables.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -25,13 +27,17 @@ declare module 'fastify' {
 export default fp<{ folder?: string }>(
   async function migrations(fastify, { folder }) {
     const { config, lifecycle, log, db } = fastify
-    const compare = () => migrationState(db, folder)
+    const { DATABASE_SCHEMA: schema } = config
+    const compare = () => migrationState(db, { folder, schema })
+    const place = async (of: QueryExecutorProvider) => whereabouts(of, await schemaOf(of, schema))
     fastify.decorate('migrations', { state: undefined, compare })
     if (config.MIGRATIONS === 'off') return
 
-    async function migrate(signal: AbortSignal, waitFor: (what: string) => void): Promise<void> {
+    /** Returns where it has. */
+    async function migrate(signal: AbortSignal, waitFor: (what: string) => void): Promise<string> {
       const options: MigrationOptions = {
         folder,
+        schema,
         signal,
         waiting() {
           waitFor('migration lock')
@@ -46,6 +52,7 @@ export default fp<{ folder?: string }>(
       }
       await using db = new Kysely<never>({ dialect: migrationDialect(config, options) })
       explain(await createMigrator(db, options).migrateToLatest())
+      return await place(db)
     }
 
     lifecycle.add('migrations', ({ signal, waitFor }) =>
@@ -58,10 +65,18 @@ export default fp<{ folder?: string }>(
               `pending: ${pending.join(', ') || 'none'}; unknown: ${unknown.join(', ') || 'none'}`,
             )
           }
+          if (pending.length > 0) {
+            const migrated = await migrate(signal, waitFor)
+            fastify.migrations.state = await compare()
+            const missed = fastify.migrations.state.pending
+            if (missed.length > 0) {
+              throw new MigrationError(
+                `the service does not see what was migrated. It looks as ${await place(db)}, for ${missed.join(', ')}; ` +
+                  `they were applied as ${migrated}`,
+              )
+            }
+          }
           if (unknown.length > 0) log.warn({ unknown }, 'the database is ahead of this code')
-          if (pending.length === 0) return
-          await migrate(signal, waitFor)
-          fastify.migrations.state = await compare()
         },
         { signal, log, message: 'waiting to migrate' },
       ),

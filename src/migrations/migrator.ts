@@ -6,9 +6,11 @@ import type { Migration, Migrator, MigratorProps } from 'kysely/migration'
 import pg from 'pg'
 import type { Config } from '../core/config/settings.ts'
 import { connectionOptions } from '../database/connection.ts'
-import { appliedMigrations, type BatchMigration, BatchMigrator } from './batches.ts'
+import { type BatchMigration, BatchMigrator } from './batches.ts'
 import { concurrently } from './concurrently.ts'
+import { MigrationError } from './errors.ts'
 import type { MigrationOptions } from './options.ts'
+import { appliedMigrations, schemaOf } from './tables.ts'
 
 const FOLDER = path.join(import.meta.dirname, '../../migrations')
 
@@ -52,19 +54,17 @@ export function migrationPool(config: Config, { notice, signal }: MigrationOptio
 }
 
 /** Compares the migrations folder with the database. Takes no lock and writes nothing. */
-export async function migrationState(db: QueryExecutorProvider, folder?: string): Promise<MigrationState> {
+export async function migrationState(
+  db: QueryExecutorProvider,
+  { folder, schema }: Pick<MigrationOptions, 'folder' | 'schema'> = {},
+): Promise<MigrationState> {
   const files = (await migrationFiles(folder)).map(nameOf)
-  const applied = await appliedMigrations(db)
+  const applied = await appliedMigrations(db, await schemaOf(db, schema))
   return {
     applied,
     pending: files.filter((name) => !applied.includes(name)),
     unknown: applied.filter((name) => !files.includes(name)),
   }
-}
-
-/** A migration cannot be loaded, or the schema is not what this code needs: waiting will not change that. */
-export class MigrationError extends Error {
-  readonly code = 'MIGRATION_FAILED'
 }
 
 /** Throws for a file that is none: a misnamed migration must not be skipped in silence. */

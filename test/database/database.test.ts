@@ -152,6 +152,12 @@ eachIsOneProblem(t, [
   [{ DATABASE_URL: `${DATABASE_URL}?sslrootcert=/does/not/exist` }, 'DATABASE_URL cannot be used (ENOENT)'],
   [{ DATABASE_URL: `${DATABASE_URL}?host=one,two` }, 'DATABASE_URL names several hosts where one can be'],
   [{ DATABASE_URL: 'postgres://' }, 'DATABASE_URL names no host'],
+  ...['Notes', 'pg_notes', 'notes,other', 'notes -c x=y', '"notes"', 'n'.repeat(64)].map(
+    (DATABASE_SCHEMA): [NodeJS.ProcessEnv, string] => [
+      { DATABASE_URL, DATABASE_SCHEMA },
+      'DATABASE_SCHEMA must match pattern "^(?!pg_)[a-z_][a-z0-9_]{0,62}$"',
+    ],
+  ),
   [{ DATABASE_URL: `${DATABASE_URL}?sslmode=no%2Dverify` }, 'DATABASE_URL asks for TLS that verifies nothing'],
   [
     { DATABASE_URL: `${DATABASE_URL}?uselibpqcompat=true&sslmode=require` },
