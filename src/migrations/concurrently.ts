@@ -1,8 +1,6 @@
 import { type QueryExecutorProvider, sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
-
-/** A migration that ran outside a transaction failed: what it did before that is done. */
-export class NotRolledBackError extends Error {}
+import { NotRolledBackError } from './errors.ts'
 
 /**
  * Runs what no transaction may hold, such as CREATE INDEX CONCURRENTLY. That waits for every older transaction and

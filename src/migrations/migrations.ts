@@ -1,10 +1,10 @@
 import fp from 'fastify-plugin'
 import { Kysely } from 'kysely'
 import type { MigrationResultSet } from 'kysely/migration'
-import { isPermanent, reasonOf } from '../core/reasons.ts'
+import { reasonOf } from '../core/reasons.ts'
 import { retry } from '../core/retry.ts'
-import { NotRolledBackError } from './concurrently.ts'
-import { createMigrator, MigrationError, type MigrationState, migrationDialect, migrationState } from './migrator.ts'
+import { MigrationError } from './errors.ts'
+import { createMigrator, type MigrationState, migrationDialect, migrationState } from './migrator.ts'
 import type { MigrationOptions } from './options.ts'
 
 declare module 'fastify' {
@@ -45,7 +45,7 @@ export default fp<{ folder?: string }>(
         notice: (notice) => log.info({ notice }, 'the database has a notice'),
       }
       await using db = new Kysely<never>({ dialect: migrationDialect(config, options) })
-      explain(await createMigrator(db, options).migrateToLatest())
+      check(await createMigrator(db, options).migrateToLatest())
     }
 
     lifecycle.add('migrations', ({ signal, waitFor }) =>
@@ -70,14 +70,9 @@ export default fp<{ folder?: string }>(
   { name: 'migrations', fastify: '5.x', dependencies: ['env', 'lifecycle', 'database'] },
 )
 
-/** Throws an error that names the failed migration and says whether anything of it is left. */
-function explain({ error, results }: MigrationResultSet): void {
+/** Throws the error, unless there is none. Boot tries again after one of the connection alone. */
+function check({ error }: MigrationResultSet): void {
   if (error === undefined) return
-  const failed = results?.find(({ status }) => status === 'Error')?.migrationName
-  // The connection, not the migration.
-  if (reasonOf(error) !== 'error' && !(failed && isPermanent(error))) throw error
-  if (error instanceof MigrationError) throw error
-  if (!failed) throw new MigrationError('no migration was run', { cause: error })
-  const rolledBack = error instanceof NotRolledBackError ? 'not rolled back' : 'rolled back'
-  throw new MigrationError(`${failed} failed and was ${rolledBack}`, { cause: error })
+  if (error instanceof MigrationError || reasonOf(error) !== 'error') throw error
+  throw new MigrationError('no migration was run', { cause: error })
 }

@@ -6,9 +6,10 @@ import type { Migration, Migrator, MigratorProps } from 'kysely/migration'
 import pg from 'pg'
 import type { Config } from '../core/config/settings.ts'
 import { connectionOptions } from '../database/connection.ts'
-import { appliedMigrations, type BatchMigration, BatchMigrator } from './batches.ts'
 import { concurrently } from './concurrently.ts'
+import { MigrationError } from './errors.ts'
 import type { MigrationOptions } from './options.ts'
+import { appliedMigrations, MigrationRunner, type ProjectMigration } from './runner.ts'
 
 const FOLDER = path.join(import.meta.dirname, '../../migrations')
 
@@ -21,7 +22,7 @@ export interface MigrationState {
 
 /** The one migrator, of boot and CLI: the same folder, tables, lock and rules, whichever runs first. */
 export function createMigrator(db: MigratorProps['db'], options: MigrationOptions = {}): Migrator {
-  return new BatchMigrator({ db, provider: { getMigrations: () => loadMigrations(options) }, ...options })
+  return new MigrationRunner({ db, provider: { getMigrations: () => loadMigrations(options) }, ...options })
 }
 
 /** Kysely's dialect over the direct connection of the role that owns the schema. */
@@ -62,11 +63,6 @@ export async function migrationState(db: QueryExecutorProvider, folder?: string)
   }
 }
 
-/** A migration cannot be loaded, or the schema is not what this code needs: waiting will not change that. */
-export class MigrationError extends Error {
-  readonly code = 'MIGRATION_FAILED'
-}
-
 /** Throws for a file that is none: a misnamed migration must not be skipped in silence. */
 async function migrationFiles(folder = FOLDER): Promise<string[]> {
   const files = (await readdir(folder)).filter((file) => !file.startsWith('.')).sort()
@@ -80,10 +76,10 @@ function nameOf(file: string): string {
 }
 
 /** Kysely's own provider skips a file whose `up` is misspelt, in silence. */
-async function loadMigrations({ folder = FOLDER, applied }: MigrationOptions): Promise<Record<string, BatchMigration>> {
-  const migrations: Record<string, BatchMigration> = {}
+async function loadMigrations({ folder = FOLDER }: MigrationOptions): Promise<Record<string, ProjectMigration>> {
+  const migrations: Record<string, ProjectMigration> = {}
   for (const file of await migrationFiles(folder)) {
-    const loading: Promise<Partial<BatchMigration>> = import(path.join(folder, file))
+    const loading: Promise<Partial<ProjectMigration>> = import(path.join(folder, file))
     const module = await loading.catch((cause) => {
       throw new MigrationError(`migrations/${file} cannot be loaded`, { cause })
     })
@@ -97,11 +93,7 @@ async function loadMigrations({ folder = FOLDER, applied }: MigrationOptions): P
     migrations[name] = {
       transaction,
       ...(isApplied && { isApplied: (db) => failing(isApplied)(db).catch(cannotTell) }),
-      async up(db) {
-        const started = performance.now()
-        await guarded(up)(db)
-        applied?.(name, Math.round(performance.now() - started))
-      },
+      up: guarded(up),
       down: guarded(down ?? irreversible(file)),
     }
   }

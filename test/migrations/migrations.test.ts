@@ -50,12 +50,12 @@ t.test('MIGRATIONS=check: pending or unknown ones are an error, and nothing is a
   t.equal(current.lifecycle.phase, 'serving')
 })
 
-t.test('a migration that fails: named, rolled back with its batch, exit 1', async (t) => {
+t.test('a migration that fails: named, rolled back, exit 1; the one before it stays', async (t) => {
   const directory = await copyProject(t, {
     'migrations/99990101000000_first.ts':
       "import { sql } from 'kysely'\nexport const up = (db) => sql`create table first ()`.execute(db)\n",
     'migrations/99990102000000_second.ts':
-      "import { sql } from 'kysely'\nexport const up = (db) => sql`create table first ()`.execute(db)\n",
+      "import { sql } from 'kysely'\nexport const up = (db) => sql`create table second (); create table first ()`.execute(db)\n",
   })
   const DATABASE_URL = await database(t)
   const service = new Service(t, { DATABASE_URL }, { source: directory })
@@ -63,9 +63,14 @@ t.test('a migration that fails: named, rolled back with its batch, exit 1', asyn
   t.match(service.fatal, {
     level: 60,
     msg: 'cannot start',
-    err: { message: '99990102000000_second failed and was rolled back', cause: { code: '42P07' } },
+    err: {
+      message:
+        '99990102000000_second failed and was rolled back: nothing of it is left; 1 applied before it stay applied',
+      cause: { code: '42P07' },
+    },
   })
-  t.same(await query(DATABASE_URL, "select 1 from pg_tables where tablename = 'first'"), [])
+  const left = "select tablename from pg_tables where tablename in ('first', 'second')"
+  t.same(await query(DATABASE_URL, left), [{ tablename: 'first' }])
 })
 
 const running = (statement: string) => `import { sql } from 'kysely'
@@ -87,16 +92,24 @@ t.test('what keeps the migrations from being run is said, and nothing of them is
     [
       '99990101000000_wrong.ts',
       running('create table kysely_migration ()'),
-      '99990101000000_wrong failed and was rolled back',
+      '99990101000000_wrong failed and was rolled back: nothing of it is left',
     ],
     // A right that it lacks is its failure, not that of the connection.
-    ['99990101000000_right.ts', running("select pg_read_file('')"), '99990101000000_right failed and was rolled back'],
+    [
+      '99990101000000_right.ts',
+      running("select pg_read_file('')"),
+      '99990101000000_right failed and was rolled back: nothing of it is left',
+    ],
     [
       '99990101000000_nothing.ts',
       'export const up = async () => { throw undefined }',
-      '99990101000000_nothing failed and was rolled back',
+      '99990101000000_nothing failed and was rolled back: nothing of it is left',
     ],
-    ['99990101000000_word.ts', running('select timeout'), '99990101000000_word failed and was rolled back'],
+    [
+      '99990101000000_word.ts',
+      running('select timeout'),
+      '99990101000000_word failed and was rolled back: nothing of it is left',
+    ],
   ]
   for (const [file, content, message] of cases) {
     const app = await unstarted(t, {}, { folder: migrationsFolder(t, { [file]: content }) })
@@ -134,7 +147,10 @@ t.test('a migration without down is an error on the way down', async (t) => {
   const up = migrationsFolder(t, { '99990101000000_one_way.ts': 'export const up = async () => {}' })
   const migrator = createMigrator(db, { folder: up })
   t.equal((await migrator.migrateToLatest()).error, undefined)
-  t.match((await migrator.migrateDown()).error, /99990101000000_one_way\.ts exports no function named down/)
+  t.match((await migrator.migrateDown()).error, {
+    message: '99990101000000_one_way failed and was rolled back: nothing of it is left',
+    cause: { message: /99990101000000_one_way\.ts exports no function named down/ },
+  })
   t.match(await migrationState(db, up), { pending: [], applied: { length: MIGRATIONS.length + 1 } })
 })
 

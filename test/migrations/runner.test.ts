@@ -49,6 +49,18 @@ async function boot(t: Test, folder: string, variables: NodeJS.ProcessEnv): Prom
   await app.lifecycle.start()
 }
 
+/** The migrator, and what tells the names of those that it ran. */
+async function open(t: Test, DATABASE_URL: string, folder: string) {
+  const db = new Kysely<never>({ dialect: migrationDialect(await configure(t, { DATABASE_URL })) })
+  t.teardown(() => db.destroy())
+  const names = async (run: Promise<MigrationResultSet>) => {
+    const { error, results = [] } = await run
+    if (error) throw error
+    return results.map(({ direction, migrationName }) => `${direction} ${migrationName.slice(15)}`)
+  }
+  return { migrator: createMigrator(db, { folder }), names }
+}
+
 /** Runs the CLI in the copy; resolves to what it prints, whether it fails or not. */
 async function kysely(directory: string, DATABASE_URL: string, ...args: string[]): Promise<string> {
   const env = {
@@ -79,7 +91,7 @@ t.test('boot: one that fails is named, with the INVALID index that it left, and 
   const failure = /INVALID, left by a try that was cut short: members_name\. DROP INDEX CONCURRENTLY/
   for (const run of [1, 2]) {
     await t.rejects(boot(t, folder, { DATABASE_URL }), {
-      message: '99990102000000_index failed and was not rolled back',
+      message: /^99990102000000_index failed and was not rolled back/,
       cause: { message: failure },
     })
     t.same(await query(DATABASE_URL, INDEXES), [{ valid: false }], `run ${run}`)
@@ -103,14 +115,7 @@ t.test('one that opts out and leaves no index behind says what failed', async (t
 
 t.test('list, up, latest, to a name, down, and all the way back', async (t) => {
   const { folder, DATABASE_URL } = await pending(t)
-  const db = new Kysely<never>({ dialect: migrationDialect(await configure(t, { DATABASE_URL })) })
-  t.teardown(() => db.destroy())
-  const migrator = createMigrator(db, { folder })
-  const names = async (run: Promise<MigrationResultSet>) => {
-    const { error, results = [] } = await run
-    if (error) throw error
-    return results.map(({ direction, migrationName }) => `${direction} ${migrationName.slice(15)}`)
-  }
+  const { migrator, names } = await open(t, DATABASE_URL, folder)
   await query(DATABASE_URL, "insert into kysely_migration values ('99981231000000_newer', '2026-12-31T00:00:00.000Z')")
   t.match(await migrator.getMigrations(), [
     ...MIGRATIONS.map((name) => ({ name, executedAt: Date })),
@@ -179,19 +184,78 @@ t.test('an index that is built while older transactions run is waited for, howev
   await booted
 })
 
+t.test('an enum value that the next file uses: one by one, and all at once, up and down', async (t) => {
+  const DATABASE_URL = await database(t)
+  await query(DATABASE_URL, "create type state as enum ('open'); create table states (state state)")
+  const folder = migrationsFolder(t, {
+    '99990101000000_add.ts': migration("alter type state add value if not exists 'closed'"),
+    '99990102000000_use.ts': `import { sql } from 'kysely'
+export const up = (db) => sql\`insert into states values ('closed')\`.execute(db)
+export const down = (db) => sql\`delete from states where state = 'closed'\`.execute(db)
+`,
+  })
+  const { migrator, names } = await open(t, DATABASE_URL, folder)
+  t.same(await names(migrator.migrateToLatest()), ['Up add', 'Up use'])
+  t.same(await names(migrator.migrateTo(MIGRATIONS.at(-1) as string)), ['Down use', 'Down add'])
+  t.same(await query(DATABASE_URL, 'select from states'), [])
+  for (const step of ['Up add', 'Up use']) t.same(await names(migrator.migrateUp()), [step])
+  t.same(await query(DATABASE_URL, 'select state from states'), [{ state: 'closed' }])
+  for (const step of ['Down use', 'Down add']) t.same(await names(migrator.migrateDown()), [step])
+})
+
+t.test('one that fails is named and rolled back, and those before it stay as they went, up and down', async (t) => {
+  const DATABASE_URL = await database(t)
+  const folder = migrationsFolder(t, {
+    '99990101000000_one_way.ts': `import { sql } from 'kysely'
+export const up = async () => {}
+export const down = async (db) => {
+  await sql\`create table gone ()\`.execute(db)
+  throw new Error('one way')
+}
+`,
+    '99990102000000_first.ts': migration('create table if not exists first ()'),
+    '99990103000000_second.ts': migration('create table second ()', 'create table first ()'),
+    '99990104000000_third.ts': migration('create table third ()'),
+  })
+  const { migrator } = await open(t, DATABASE_URL, folder)
+  const tables = "select relname from pg_class where relname in ('first', 'second', 'third', 'gone')"
+  t.match(await migrator.migrateToLatest(), {
+    error: {
+      message:
+        '99990103000000_second failed and was rolled back: nothing of it is left; 2 applied before it stay applied',
+      cause: { code: '42P07' },
+    },
+    results: ['Success', 'Success', 'Error', 'NotExecuted'].map((status) => ({ direction: 'Up', status })),
+  })
+  t.match(await migrator.migrateTo(NO_MIGRATIONS), {
+    error: {
+      message:
+        '99990101000000_one_way failed and was rolled back: nothing of it is left; 1 undone before it stay undone',
+      cause: { message: 'one way' },
+    },
+    results: { 0: { direction: 'Down', status: 'Success' }, 1: { status: 'Error' }, 2: { status: 'NotExecuted' } },
+  })
+  t.same(await query(DATABASE_URL, tables), [{ relname: 'first' }])
+  t.same(await query(DATABASE_URL, APPLIED), [{ name: 'one_way' }])
+})
+
 t.test('what a locked table kept out is tried again, a bounded number of times', async (t) => {
-  const files = { '99990101000000_alter.ts': migration('alter table members add column x int') }
+  const files = {
+    '99990101000000_before.ts': migration('create table before ()'),
+    '99990102000000_alter.ts': migration('alter table members add column x int'),
+  }
   const { directory, DATABASE_URL } = await project(t, files)
   const holder = new pg.Client(DATABASE_URL)
   await holder.connect()
   t.teardown(() => holder.end())
   await holder.query('begin; lock table members')
   const given = await kysely(directory, DATABASE_URL, 'migrate:latest')
-  t.equal(given.match(/a table is locked: 99990101000000_alter rolled back, trying again/g)?.length, 4)
+  t.equal(given.match(/a table is locked: 99990102000000_alter rolled back, trying again/g)?.length, 4)
+  t.match(given, /99990102000000_alter failed and was rolled back.*1 applied before it stay applied/)
   t.match(given, /A table stayed locked, 5 times/)
   const folder = migrationsFolder(t, files)
   await t.rejects(boot(t, folder, { DATABASE_URL, MIGRATION_LOCK_TIMEOUT_MS: '50' }), {
-    message: '99990101000000_alter failed and was rolled back',
+    message: '99990102000000_alter failed and was rolled back: nothing of it is left',
     cause: { message: 'A table stayed locked, 5 times' },
   })
   await holder.query('rollback')
