@@ -6,18 +6,19 @@ import { NotRolledBackError } from './errors.ts'
  * Runs what no transaction may hold, such as CREATE INDEX CONCURRENTLY. That waits for every older transaction and
  * holds up nobody meanwhile, so it gets no lock timeout: cut short, it leaves an index that is INVALID, costs every
  * write and serves no query. Throws NotRolledBackError, which names such an index, also before `run` if there is one.
+ * `row_security` is off as in `inTransaction`.
  */
 export function concurrently(run: Migration['up']): Migration['up'] {
   return async (db) => {
     await refuseInvalidIndexes(db)
-    await sql`set lock_timeout = 0`.execute(db)
+    await sql`set lock_timeout = 0; set row_security = off`.execute(db)
     try {
       await run(db)
     } catch (err) {
       await refuseInvalidIndexes(db, err)
       throw new NotRolledBackError((err as Error).message, { cause: err })
     } finally {
-      await sql`reset lock_timeout`.execute(db)
+      await sql`reset lock_timeout; reset row_security`.execute(db)
     }
   }
 }

@@ -20,3 +20,13 @@ export function failed({ migrationName, direction }: MigrationResult, before: nu
   const rest = before > 0 ? `; ${before} ${done} before it stay ${done}` : ''
   return new MigrationError(`${migrationName} failed and was ${rolledBack}${rest}`, { cause })
 }
+
+/** The same error. If it is PostgreSQL's of rows that row-level security would hide, one that says what to do. */
+export function explained(err: unknown): unknown {
+  const { routine, message } = Object(err)
+  if (routine !== 'check_enable_rls') return err
+  const cure =
+    'Its owner sees all rows between `alter table … no force row level security` and `alter table … force row level ' +
+    'security`, in the same transaction'
+  return new Error(`${message}. ${cure}`, { cause: err })
+}

@@ -7,7 +7,8 @@ import pg from 'pg'
 import type { Config } from '../core/config/settings.ts'
 import { connectionOptions } from '../database/connection.ts'
 import { concurrently } from './concurrently.ts'
-import { MigrationError } from './errors.ts'
+import { explained, MigrationError } from './errors.ts'
+import { inTransaction } from './in-transaction.ts'
 import type { MigrationOptions } from './options.ts'
 import { appliedMigrations, MigrationRunner, type ProjectMigration } from './runner.ts'
 
@@ -89,7 +90,7 @@ async function loadMigrations({ folder = FOLDER }: MigrationOptions): Promise<Re
     const cannotTell = (cause: unknown) => {
       throw new MigrationError(`migrations/${file} cannot tell whether it is applied`, { cause })
     }
-    const guarded = (run: Migration['up']) => failing(transaction ? run : concurrently(run))
+    const guarded = (run: Migration['up']) => (transaction ? inTransaction : concurrently)(failing(run))
     migrations[name] = {
       transaction,
       ...(isApplied && { isApplied: (db) => failing(isApplied)(db).catch(cannotTell) }),
@@ -100,13 +101,13 @@ async function loadMigrations({ folder = FOLDER }: MigrationOptions): Promise<Re
   return migrations
 }
 
-/** Kysely and its CLI take an error that is falsy for none. */
+/** Kysely and its CLI take an error that is falsy for none. Others say what to do, where they can. */
 function failing<D, T>(run: (db: D) => Promise<T>): (db: D) => Promise<T> {
   return async (db) => {
     try {
       return await run(db)
     } catch (err) {
-      throw err || new Error(`It threw ${err}`)
+      throw err ? explained(err) : new Error(`It threw ${err}`)
     }
   }
 }

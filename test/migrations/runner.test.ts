@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { Kysely } from 'kysely'
+import { Kysely, sql } from 'kysely'
 import { type MigrationResultSet, NO_MIGRATIONS } from 'kysely/migration'
 import pg from 'pg'
 import t, { type Test } from 'tap'
@@ -11,7 +11,7 @@ import { copyProject, database, MIGRATIONS, migrationsFolder, query, ROOT, until
 
 const migration = (...statements: string[]) =>
   `import { sql } from 'kysely'
-export const up = async (db) => { ${statements.map((sql) => `await sql\`${sql}\`.execute(db)`).join('; ')} }
+export const up = async (db) => { ${statements.map((statement) => `await sql\`${statement}\`.execute(db)`).join('; ')} }
 export const down = async () => {}
 `
 const CONCURRENTLY = `${migration('create unique index concurrently members_name on members (name)')}
@@ -58,7 +58,7 @@ async function open(t: Test, DATABASE_URL: string, folder: string) {
     if (error) throw error
     return results.map(({ direction, migrationName }) => `${direction} ${migrationName.slice(15)}`)
   }
-  return { migrator: createMigrator(db, { folder }), names }
+  return { db, migrator: createMigrator(db, { folder }), names }
 }
 
 /** Runs the CLI in the copy; resolves to what it prints, whether it fails or not. */
@@ -237,6 +237,67 @@ export const down = async (db) => {
   })
   t.same(await query(DATABASE_URL, tables), [{ relname: 'first' }])
   t.same(await query(DATABASE_URL, APPLIED), [{ name: 'one_way' }])
+})
+
+t.test('what row-level security would keep from rows fails, up and down, and says what to do', async (t) => {
+  const DATABASE_URL = await withMembers(t)
+  await query(DATABASE_URL, "insert into members (slug) values ('a'), ('b')")
+  await query(DATABASE_URL, 'create table slugs (slug text primary key)')
+  await query(DATABASE_URL, 'alter table members enable row level security, force row level security')
+  const statements = {
+    update: 'update members set name = slug',
+    copy: 'create table copy as select * from members; drop table members; alter table copy rename to members',
+    key: 'alter table members add foreign key (slug) references slugs',
+  }
+  const failure = (name: string, left: string) => ({
+    message: `99990101000000_${name} failed and was ${left}`,
+    cause: {
+      message: /^query would .* table "members"\. Its owner sees all rows between .*no force/,
+      cause: Object,
+    },
+  })
+  for (const [name, statement] of Object.entries(statements)) {
+    await query(DATABASE_URL, `begin; ${statement}; rollback`)
+    t.pass('it passes elsewhere, over no row')
+    for (const [transaction, left] of [
+      [true, 'rolled back: nothing of it is left'],
+      [false, 'not rolled back'],
+    ] as const) {
+      const file = `${name}_${transaction}` // a name of its own: Node.js imports each path once
+      const content = `${migration(statement)}\nexport const transaction = ${transaction}\n`
+      const folder = migrationsFolder(t, { [`99990101000000_${file}.ts`]: content })
+      const { db, migrator } = await open(t, DATABASE_URL, folder)
+      t.match((await migrator.migrateToLatest()).error, failure(file, left))
+      const session = sql<{
+        rows: string
+        lock: string
+      }>`select current_setting('row_security') as rows, current_setting('lock_timeout') as lock`
+      t.same((await session.execute(db)).rows, [{ rows: 'on', lock: '5s' }], 'the session is as it was')
+    }
+  }
+  const down = `import { sql } from 'kysely'
+export const up = async () => {}
+export const down = (db) => sql\`delete from members\`.execute(db)
+`
+  const { migrator } = await open(t, DATABASE_URL, migrationsFolder(t, { '99990101000000_down.ts': down }))
+  t.equal((await migrator.migrateToLatest()).error, undefined)
+  t.match((await migrator.migrateDown()).error, failure('down', 'rolled back: nothing of it is left'))
+  await query(DATABASE_URL, 'alter table members no force row level security')
+  t.same(await query(DATABASE_URL, 'select * from members'), [
+    { slug: 'a', name: null },
+    { slug: 'b', name: null },
+  ])
+})
+
+t.test('one whose deferred constraint fails is named: COMMIT would say not whose it is', async (t) => {
+  const statement = 'create table deferred (id int unique deferrable initially deferred)'
+  const folder = migrationsFolder(t, {
+    '99990101000000_deferred.ts': migration(statement, 'insert into deferred values (1), (1)'),
+  })
+  await t.rejects(boot(t, folder, { DATABASE_URL: await database(t) }), {
+    message: '99990101000000_deferred failed and was rolled back: nothing of it is left',
+    cause: { code: '23505' },
+  })
 })
 
 t.test('what a locked table kept out is tried again, a bounded number of times', async (t) => {
