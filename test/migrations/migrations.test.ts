@@ -19,31 +19,29 @@ t.test('boot applies what is pending, and logs each with its duration', async (t
   )
 })
 
-t.test('a database ahead of the code: a warning with the names, and ready', async (t) => {
-  const DATABASE_URL = await database(t)
-  await query(DATABASE_URL, OBSOLETE)
-  const app = await unstarted(t, { DATABASE_URL })
-  await app.lifecycle.start()
-  t.match(
-    app.logs.find(({ msg }) => msg === 'the database is ahead of this code'),
-    { level: 40, unknown: ['99981231000000_of_a_newer_image'] },
-  )
-  t.match((await app.inject('/health/db')).json(), { migrations: { applied: MIGRATIONS.length + 1, unknown: 1 } })
-})
+for (const how of ['run', 'check']) {
+  t.test(`MIGRATIONS=${how}, a database ahead of the code: a warning with the names, and ready`, async (t) => {
+    const DATABASE_URL = await database(t)
+    await query(DATABASE_URL, OBSOLETE)
+    const app = await unstarted(t, { DATABASE_URL, MIGRATIONS: how })
+    await app.lifecycle.start()
+    t.match(
+      app.logs.find(({ msg }) => msg === 'the database is ahead of this code'),
+      { level: 40, unknown: ['99981231000000_of_a_newer_image'] },
+    )
+    t.match((await app.inject('/health/ready')).json(), { status: 'ready', checks: { migrations: 'passed' } })
+    t.match((await app.inject('/health/db')).json(), { migrations: { applied: MIGRATIONS.length + 1, unknown: 1 } })
+  })
+}
 
-t.test('MIGRATIONS=check: pending or unknown ones are an error, and nothing is applied', async (t) => {
+t.test('MIGRATIONS=check: pending ones are an error, and nothing is applied', async (t) => {
   const DATABASE_URL = await database(t, { empty: true })
   const pending = await unstarted(t, { DATABASE_URL, MIGRATIONS: 'check' })
   await t.rejects(pending.lifecycle.start(), {
     code: 'MIGRATION_FAILED',
-    message: `pending: ${MIGRATIONS.join(', ')}; unknown: none`,
+    message: `pending: ${MIGRATIONS.join(', ')}`,
   })
   t.same(await query(DATABASE_URL, "select 1 from pg_tables where schemaname = 'public'"), [])
-
-  const ahead = await database(t)
-  await query(ahead, OBSOLETE)
-  const unknown = await unstarted(t, { DATABASE_URL: ahead, MIGRATIONS: 'check' })
-  await t.rejects(unknown.lifecycle.start(), /unknown: 99981231000000_of_a_newer_image/)
 
   const current = await unstarted(t, { MIGRATIONS: 'check' })
   await current.lifecycle.start()
