@@ -23,13 +23,24 @@ export function concurrently(run: Migration['up']): Migration['up'] {
   }
 }
 
+/**
+ * Looks at the tables that this role owns, by PostgreSQL's own rule for who may index a table and drop the index: its
+ * owner, and a member that inherits the owner's rights. A superuser may drop every index, so it looks at its own tables
+ * alone. A partitioned table's index is no such one: it waits for its partitions.
+ */
 async function refuseInvalidIndexes(db: QueryExecutorProvider, cause?: unknown): Promise<void> {
-  // Not those that somebody is building at this moment, nor a partitioned table's, which waits for its partitions.
+  // Whoever builds one concurrently holds this lock on its table. Which index it is, only its own role may see.
   const { rows } = await sql<{ name: string }>`
     select c.oid::regclass::text as name
-      from pg_index i join pg_class c on c.oid = i.indexrelid
+      from pg_index i
+      join pg_class c on c.oid = i.indexrelid
+      join pg_roles r on r.rolname = current_user
      where not i.indisvalid and c.relkind = 'i'
-       and not exists (select from pg_stat_progress_create_index p where p.index_relid = c.oid)
+       and (c.relowner = r.oid or not r.rolsuper and pg_has_role(c.relowner, 'usage'))
+       and not exists (
+         select from pg_stat_progress_create_index p join pg_locks l using (pid)
+          where p.datname = current_database() and l.relation = i.indrelid
+            and l.mode = 'ShareUpdateExclusiveLock' and l.granted)
      order by 1`.execute(db)
   if (rows.length === 0) return
   const names = rows.map(({ name }) => name).join(', ')

@@ -5,6 +5,7 @@ import { Kysely, sql } from 'kysely'
 import { type MigrationResultSet, NO_MIGRATIONS } from 'kysely/migration'
 import pg from 'pg'
 import t, { type Test } from 'tap'
+import { startPostgres } from '../../dev/postgres.ts'
 import { createMigrator, migrationDialect } from '../../src/migrations/migrator.ts'
 import { configure, unstarted } from '../support/app.ts'
 import { copyProject, database, MIGRATIONS, migrationsFolder, query, ROOT, until } from '../support/helper.ts'
@@ -163,6 +164,51 @@ t.test('one that cannot tell whether it is applied is named', async (t) => {
       message: 'migrations/99990101000000_untold.ts cannot tell whether it is applied',
     })
   }
+})
+
+t.test('an INVALID index that is not its own, or that somebody builds, holds up no migration', async (t) => {
+  const postgres = await startPostgres()
+  t.teardown(() => postgres.close())
+  for (const role of ['owner', 'member', 'other']) {
+    await query(postgres.url, `create role ${role} login password 'secret'`)
+  }
+  await query(postgres.url, 'create database app owner owner')
+  const superuser = Object.assign(new URL(postgres.url), { pathname: '/app' }).href
+  const as = (username: string) => Object.assign(new URL(superuser), { username, password: 'secret' }).href
+  await query(superuser, 'grant owner to member; create schema others authorization other')
+  const files: Record<string, string> = {}
+  const migrate = (url: string, name: string, statement: string) => {
+    const content = `${migration(statement)}\nexport const transaction = false\n`
+    files[`9999010${Object.keys(files).length}000000_${name}.ts`] = content
+    return boot(t, migrationsFolder(t, files), { DATABASE_URL: url })
+  }
+  await query(as('owner'), "create table apart (); create table members (name text); insert into members values ('a')")
+
+  await query(as('other'), 'create table others.things as select 1 as id from generate_series(1, 2)')
+  const invalid = query(as('other'), 'create unique index concurrently on others.things (id)')
+  await t.rejects(invalid, { code: '23505' })
+  await migrate(as('owner'), 'owner', 'vacuum apart')
+  await migrate(superuser, 'superuser', 'vacuum apart')
+
+  const older = new pg.Client(as('owner'))
+  await older.connect()
+  t.teardown(() => older.end())
+  await older.query("begin; insert into members values ('a')")
+  const built = query(superuser, 'create index concurrently building on members (name)')
+  await until(
+    () => query(superuser, "select from pg_index where indexrelid = to_regclass('building') and not indisvalid"),
+    ({ length }) => length === 1,
+  )
+  await migrate(as('owner'), 'while_one_is_built', 'vacuum apart')
+  await older.query('commit')
+  await built
+
+  const failure = { message: /not rolled back/, cause: { message: /cut short: members_name\./ } }
+  await t.rejects(
+    migrate(as('member'), 'member', 'create unique index concurrently members_name on members (name)'),
+    failure,
+  )
+  t.pass("the index is the owner's, and its rights are the member's")
 })
 
 t.test('an index that is built while older transactions run is waited for, however long they take', async (t) => {
