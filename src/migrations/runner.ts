@@ -13,6 +13,7 @@ import {
 import { backoff } from '../core/retry.ts'
 import { failed } from './errors.ts'
 import { withMigrationLock } from './lock.ts'
+import { refuseLate } from './names.ts'
 import type { MigrationOptions } from './options.ts'
 
 const LOCK_NOT_AVAILABLE = '55P03'
@@ -103,6 +104,8 @@ export class MigrationRunner extends Migrator {
     const pending = Object.keys(migrations)
       .filter((name) => !applied.includes(name))
       .sort()
+    // With one that has no file here the answer is another, and Kysely's.
+    if (applied.every((name) => name in migrations)) refuseLate(applied, pending)
     const results: MigrationResult[] = plan(applied, pending).map((migrationName) => {
       return { migrationName, direction: pending.includes(migrationName) ? 'Up' : 'Down', status: 'NotExecuted' }
     })

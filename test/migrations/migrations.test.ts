@@ -86,7 +86,6 @@ t.test('what keeps the migrations from being run is said, and nothing of them is
     ['99990101000000_broken.ts', 'this is none', 'migrations/99990101000000_broken.ts cannot be loaded'],
     ['99990101000000_other.mts', '', `migrations/99990101000000_other.mts ${name}`],
     ['helper.ts', '', `migrations/helper.ts ${name}`],
-    ['20200101000000_late.ts', 'export const up = async () => {}', 'no migration was run'],
     [
       '99990101000000_wrong.ts',
       running('create table kysely_migration ()'),
@@ -114,6 +113,35 @@ t.test('what keeps the migrations from being run is said, and nothing of them is
     await t.rejects(app.lifecycle.start(), { code: 'MIGRATION_FAILED', message })
     t.equal((await app.inject('/health/ready')).json().checks.migrations, 'failed')
   }
+})
+
+t.test('a migration that is older than an applied one: the command that cures it, which does', async (t) => {
+  const DATABASE_URL = await database(t)
+  const [late, later] = [running('create table late ()'), running('create table later ()')]
+  const start = async (files: Record<string, string>) =>
+    (await unstarted(t, { DATABASE_URL }, { folder: migrationsFolder(t, files) })).lifecycle.start()
+  await start({ '99990101000059_last.ts': running('create table last ()') })
+  const last = { '99990101000059_last.ts': running('create table last ()') }
+  await t.rejects(start({ ...last, '20200101000000_late.ts': late, '20200102000000_later.ts': later }), {
+    code: 'MIGRATION_FAILED',
+    message:
+      '20200101000000_late, 20200102000000_later: older than 99990101000059_last, which is applied. Rename: ' +
+      'git mv migrations/20200101000000_late.ts migrations/99990101000060_late.ts && ' +
+      'git mv migrations/20200102000000_later.ts migrations/99990101000061_later.ts',
+  })
+  await start({ ...last, '99990101000060_late.ts': late, '99990101000061_later.ts': later })
+  t.same(await query(DATABASE_URL, 'select from late, later'), [])
+})
+
+t.test('what the table of migrations must not hold keeps them from being run', async (t) => {
+  const DATABASE_URL = await database(t)
+  await query(DATABASE_URL, "update kysely_migration set timestamp = 'never'")
+  const folder = migrationsFolder(t, { '99990101000000_new.ts': running('create table new ()') })
+  const app = await unstarted(t, { DATABASE_URL }, { folder })
+  await t.rejects(app.lifecycle.start(), {
+    message: 'no migration was run',
+    cause: { message: /invalid timestamp never/ },
+  })
 })
 
 t.test('a role that may only serve looks for pending ones, and the owner applies them', async (t) => {
