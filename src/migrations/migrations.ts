@@ -1,9 +1,8 @@
 import fp from 'fastify-plugin'
 import { Kysely, type QueryExecutorProvider } from 'kysely'
 import type { MigrationResultSet } from 'kysely/migration'
-import { isPermanent, reasonOf } from '../core/reasons.ts'
+import { reasonOf } from '../core/reasons.ts'
 import { retry } from '../core/retry.ts'
-import { NotRolledBackError } from './concurrently.ts'
 import { MigrationError } from './errors.ts'
 import { createMigrator, type MigrationState, migrationDialect, migrationState } from './migrator.ts'
 import type { MigrationOptions } from './options.ts'
@@ -33,8 +32,8 @@ export default fp<{ folder?: string }>(
     fastify.decorate('migrations', { state: undefined, compare })
     if (config.MIGRATIONS === 'off') return
 
-    /** Returns where it has. */
-    async function migrate(signal: AbortSignal, waitFor: (what: string) => void): Promise<string> {
+    /** Throws when the service's own connection does not see it afterwards. */
+    async function migrate(signal: AbortSignal, waitFor: (what: string) => void): Promise<void> {
       const options: MigrationOptions = {
         folder,
         schema,
@@ -50,9 +49,15 @@ export default fp<{ folder?: string }>(
         applied: (migration, durationMs) => log.info({ migration, durationMs }, 'migrated'),
         notice: (notice) => log.info({ notice }, 'the database has a notice'),
       }
-      await using db = new Kysely<never>({ dialect: migrationDialect(config, options) })
-      explain(await createMigrator(db, options).migrateToLatest())
-      return await place(db)
+      await using migrating = new Kysely<never>({ dialect: migrationDialect(config, options) })
+      check(await createMigrator(migrating, options).migrateToLatest())
+      fastify.migrations.state = await compare()
+      const missed = fastify.migrations.state.pending.join(', ')
+      if (!missed) return
+      throw new MigrationError(
+        `the service does not see what was migrated. It looks as ${await place(db)}, for ${missed}; ` +
+          `they were applied as ${await place(migrating)}`,
+      )
     }
 
     lifecycle.add('migrations', ({ signal, waitFor }) =>
@@ -60,22 +65,11 @@ export default fp<{ folder?: string }>(
         async () => {
           fastify.migrations.state = await compare()
           const { pending, unknown } = fastify.migrations.state
-          if (config.MIGRATIONS === 'check' && pending.length + unknown.length > 0) {
-            throw new MigrationError(
-              `pending: ${pending.join(', ') || 'none'}; unknown: ${unknown.join(', ') || 'none'}`,
-            )
+          if (pending.length > 0 && config.MIGRATIONS === 'check') {
+            throw new MigrationError(`pending: ${pending.join(', ')} (looked as ${await place(db)})`)
           }
-          if (pending.length > 0) {
-            const migrated = await migrate(signal, waitFor)
-            fastify.migrations.state = await compare()
-            const missed = fastify.migrations.state.pending
-            if (missed.length > 0) {
-              throw new MigrationError(
-                `the service does not see what was migrated. It looks as ${await place(db)}, for ${missed.join(', ')}; ` +
-                  `they were applied as ${migrated}`,
-              )
-            }
-          }
+          if (pending.length > 0) await migrate(signal, waitFor)
+          // Also with `check`: a release that is rolled back, or an old pod that starts again in a rollout, must boot.
           if (unknown.length > 0) log.warn({ unknown }, 'the database is ahead of this code')
         },
         { signal, log, message: 'waiting to migrate' },
@@ -85,14 +79,9 @@ export default fp<{ folder?: string }>(
   { name: 'migrations', fastify: '5.x', dependencies: ['env', 'lifecycle', 'database'] },
 )
 
-/** Throws an error that names the failed migration and says whether anything of it is left. */
-function explain({ error, results }: MigrationResultSet): void {
+/** Throws the error, unless there is none. Boot tries again after one of the connection alone. */
+function check({ error }: MigrationResultSet): void {
   if (error === undefined) return
-  const failed = results?.find(({ status }) => status === 'Error')?.migrationName
-  // The connection, not the migration.
-  if (reasonOf(error) !== 'error' && !(failed && isPermanent(error))) throw error
-  if (error instanceof MigrationError) throw error
-  if (!failed) throw new MigrationError('no migration was run', { cause: error })
-  const rolledBack = error instanceof NotRolledBackError ? 'not rolled back' : 'rolled back'
-  throw new MigrationError(`${failed} failed and was ${rolledBack}`, { cause: error })
+  if (error instanceof MigrationError || reasonOf(error) !== 'error') throw error
+  throw new MigrationError('no migration was run', { cause: error })
 }

@@ -6,7 +6,7 @@ export interface MigrationEvents {
   waiting?(): void
   locked?(): void
   adopted?(name: string): void
-  retrying?(migration: string | undefined, attempt: number): void
+  retrying?(migration: string, attempt: number): void
   applied?(name: string, durationMs: number): void
   notice?(message: string | undefined): void
 }

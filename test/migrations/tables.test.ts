@@ -140,11 +140,13 @@ t.test('what was applied along another search_path is the same', async (t) => {
 t.test('DATABASE_SCHEMA: two services in one database, of one role, migrate up and down apart', async (t) => {
   const url = await database(t, { empty: true })
   const [first, ...others] = ['one', 'two'].map((DATABASE_SCHEMA) => ({ DATABASE_URL: url, DATABASE_SCHEMA }))
+  const migration = (statement: string) => `import { sql } from 'kysely'
+export const up = (db) => sql\`${statement}\`.execute(db)
+`
   const own = (name: string) =>
     migrationsFolder(t, {
-      [`99990101000000_${name}.ts`]: `import { sql } from 'kysely'
-export const up = (db) => sql\`create table ${name} ()\`.execute(db)
-`,
+      [`99990101000000_${name}.ts`]: migration(`create table ${name} (x int)`),
+      [`99990102000000_index_${name}.ts`]: `${migration(`create index concurrently on ${name} (x)`)}export const transaction = false`,
     })
   t.equal((await boot(t, { DATABASE_URL: url })).lifecycle.phase, 'serving', 'beside one that has no schema of its own')
   const before = await relations(url, 'public')
@@ -152,7 +154,9 @@ export const up = (db) => sql\`create table ${name} ()\`.execute(db)
     const name = `of_${variables?.DATABASE_SCHEMA}`
     const app = await boot(t, { ...variables }, own(name))
     t.match(app.migrations.state, { pending: [], unknown: [] })
-    await app.pg.query(`insert into ${name} default values`)
+    await app.pg.query(`insert into ${name} values (1), (1)`)
+    const invalid = 'create unique index concurrently invalid'
+    await t.rejects(query(url, `${invalid} on ${variables?.DATABASE_SCHEMA}.${name} (x)`), { code: '23505' })
   }
   t.same(await relations(url, 'one'), [...before, 'of_one'].sort())
   t.same(await relations(url, 'two'), [...before, 'of_two'].sort())

@@ -11,17 +11,18 @@ import {
   type NoMigrations,
 } from 'kysely/migration'
 import { backoff } from '../core/retry.ts'
-import { MigrationError } from './errors.ts'
+import { failed } from './errors.ts'
 import { withMigrationLock } from './lock.ts'
+import { refuseForeign, refuseLate } from './names.ts'
 import type { MigrationOptions } from './options.ts'
 import { appliedMigrations, migrationTable, prepareTables, schemaOf } from './tables.ts'
 
 const LOCK_NOT_AVAILABLE = '55P03'
-/** A batch that waits in vain for a busy table is tried this often; each try waits `MIGRATION_LOCK_TIMEOUT_MS`. */
+/** A migration that waits in vain for a busy table is tried this often; each try waits `MIGRATION_LOCK_TIMEOUT_MS`. */
 const LOCK_ATTEMPTS = 5
 
-export interface BatchMigration extends Migration {
-  /** False: alone, outside a transaction. */
+export interface ProjectMigration extends Migration {
+  /** False: outside a transaction. */
   transaction: boolean
   /**
    * Whether an earlier release's migration has done this already. It is then recorded in its place and not run: its
@@ -30,23 +31,26 @@ export interface BatchMigration extends Migration {
   isApplied?(db: Kysely<unknown>): Promise<boolean>
 }
 
-interface BatchProps extends MigrationOptions {
+type Migrations = Record<string, ProjectMigration>
+
+interface RunnerProps extends MigrationOptions {
   db: MigratorProps['db']
-  provider: { getMigrations(): Promise<Record<string, BatchMigration>> }
+  provider: { getMigrations(): Promise<Migrations> }
 }
 
 /** The names of those to run, in their order: pending ones go up, applied ones down. */
 type Plan = (applied: string[], pending: string[]) => string[]
 
 /**
- * Kysely's migrator wraps all that it runs in one transaction, or nothing (kysely issue 1173). This one cuts the work
- * into batches under one lock, each in a transaction of its own or outside of any, and repeats a batch that a locked
- * table kept out. The batches can go when Kysely lets a migration opt out of the transaction.
+ * Kysely's migrator wraps all that it runs in one transaction, or nothing (kysely issue 1173). What works file by file
+ * in development, such as a new value of an enum that the next file uses, then fails in production, where both are
+ * pending. This one holds one lock, gives each migration a transaction of its own, or none, and repeats one that a
+ * locked table kept out. It can go when Kysely does that.
  */
-export class BatchMigrator extends Migrator {
-  readonly #props: BatchProps
+export class MigrationRunner extends Migrator {
+  readonly #props: RunnerProps
 
-  constructor(props: BatchProps) {
+  constructor(props: RunnerProps) {
     super(props)
     this.#props = props
   }
@@ -104,25 +108,25 @@ export class BatchMigrator extends Migrator {
     const pending = Object.keys(migrations)
       .filter((name) => !applied.includes(name))
       .sort()
-    const names = plan(applied, pending)
     const unknown = applied.filter((name) => !(name in migrations))
-    if (unknown.length > 0 && names.some((name) => pending.includes(name)))
-      throw new MigrationError(foreign(schema, unknown))
-    const alone = (name: string) => migrations[name]?.transaction === false
-    const results: MigrationResult[] = []
-    for (const [index, name] of names.entries()) {
-      const next = names[index + 1]
-      if (next !== undefined && !alone(name) && !alone(next)) continue // the batch goes on
-      const target = pending.includes(name) ? name : (applied[applied.indexOf(name) - 1] ?? NO_MIGRATIONS)
-      const batch = await this.#batch(db, schema, target, alone(name))
-      results.push(...(batch.results ?? []))
-      if (batch.error) return { error: batch.error, results }
+    if (unknown.length === 0) refuseLate(applied, pending)
+    const results: MigrationResult[] = plan(applied, pending).map((migrationName) => {
+      return { migrationName, direction: pending.includes(migrationName) ? 'Up' : 'Down', status: 'NotExecuted' }
+    })
+    if (results[0]?.direction === 'Up') refuseForeign(unknown, schema)
+    const provider = { getMigrations: async () => migrations }
+    const migrator = new Migrator({ ...this.#props, db, migrationTableSchema: schema, provider })
+    for (const [index, { migrationName: name, direction }] of results.entries()) {
+      const target = direction === 'Up' ? name : (applied[applied.indexOf(name) - 1] ?? NO_MIGRATIONS)
+      const { error, results: [result] = [] } = await this.#one(migrator, name, target, migrations[name]?.transaction)
+      if (result) results[index] = result
+      if (error) return { error: result ? failed(result, index, error) : error, results }
     }
     return { results }
   }
 
   /** Records what an earlier release has done under another name, each at the time of the one before it. */
-  async #adopt(db: Kysely<unknown>, schema: string, migrations: Record<string, BatchMigration>): Promise<void> {
+  async #adopt(db: Kysely<unknown>, schema: string, migrations: Migrations): Promise<void> {
     const applied = await appliedMigrations(db, schema)
     const table = migrationTable(schema)
     let before: string | undefined
@@ -137,30 +141,24 @@ export class BatchMigrator extends Migrator {
     }
   }
 
-  async #batch(
-    db: Kysely<unknown>,
-    migrationTableSchema: string,
+  /** Runs the one migration that lies between the database and the target. */
+  async #one(
+    migrator: Migrator,
+    name: string,
     target: string | NoMigrations,
-    disableTransactions: boolean,
+    transaction: boolean | undefined,
   ): Promise<MigrationResultSet> {
-    const { retrying, signal } = this.#props
-    const migrator = new Migrator({ ...this.#props, db, migrationTableSchema })
+    const { applied, retrying, signal } = this.#props
     for (let attempt = 1; ; attempt++) {
-      const batch = await migrator.migrateTo(target, { disableTransactions })
-      const { code } = (batch.error ?? {}) as { code?: string }
-      if (code !== LOCK_NOT_AVAILABLE) return batch
+      const started = performance.now()
+      const set = await migrator.migrateTo(target, { disableTransactions: transaction === false })
+      if (!set.error && target === name) applied?.(name, Math.round(performance.now() - started))
+      if (Object(set.error).code !== LOCK_NOT_AVAILABLE) return set
       if (attempt === LOCK_ATTEMPTS) {
-        return { ...batch, error: new Error(`A table stayed locked, ${attempt} times`, { cause: batch.error }) }
+        return { ...set, error: new Error(`A table stayed locked, ${attempt} times`, { cause: set.error }) }
       }
-      retrying?.(batch.results?.find(({ status }) => status === 'Error')?.migrationName, attempt)
+      retrying?.(name, attempt)
       await sleep(backoff(attempt), undefined, signal && { signal })
     }
   }
-}
-
-function foreign(schema: string, unknown: string[]): string {
-  return (
-    `Schema ${schema} has another service's migrations, or those of another version, for which there is no file here: ` +
-    `${unknown.join(', ')}. A service of its own takes a schema of its own, by DATABASE_SCHEMA`
-  )
 }
