@@ -141,21 +141,20 @@ export class MigrationRunner extends Migrator {
     migrations: Migrations,
     name: string,
     target: string | NoMigrations,
+    attempt = 1,
   ): Promise<MigrationResultSet> {
     const { applied, retrying, signal } = this.#props
     const migrator = new Migrator({ ...this.#props, db, provider: { getMigrations: async () => migrations } })
-    const disableTransactions = migrations[name]?.transaction === false
-    for (let attempt = 1; ; attempt++) {
-      const started = performance.now()
-      const set = await migrator.migrateTo(target, { disableTransactions })
-      if (!set.error && target === name) applied?.(name, Math.round(performance.now() - started))
-      if (Object(set.error).code !== LOCK_NOT_AVAILABLE) return set
-      if (attempt === LOCK_ATTEMPTS) {
-        return { ...set, error: new Error(`A table stayed locked, ${attempt} times`, { cause: set.error }) }
-      }
-      retrying?.(name, attempt)
-      await sleep(backoff(attempt), undefined, signal && { signal })
+    const started = performance.now()
+    const set = await migrator.migrateTo(target, { disableTransactions: migrations[name]?.transaction === false })
+    if (!set.error && target === name) applied?.(name, Math.round(performance.now() - started))
+    if (Object(set.error).code !== LOCK_NOT_AVAILABLE) return set
+    if (attempt === LOCK_ATTEMPTS) {
+      return { ...set, error: new Error(`A table stayed locked, ${attempt} times`, { cause: set.error }) }
     }
+    retrying?.(name, attempt)
+    await sleep(backoff(attempt), undefined, signal && { signal })
+    return this.#one(db, migrations, name, target, attempt + 1)
   }
 }
 
