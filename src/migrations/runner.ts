@@ -147,18 +147,18 @@ export class MigrationRunner extends Migrator {
     name: string,
     target: string | NoMigrations,
     transaction: boolean | undefined,
+    attempt = 1,
   ): Promise<MigrationResultSet> {
     const { applied, retrying, signal } = this.#props
-    for (let attempt = 1; ; attempt++) {
-      const started = performance.now()
-      const set = await migrator.migrateTo(target, { disableTransactions: transaction === false })
-      if (!set.error && target === name) applied?.(name, Math.round(performance.now() - started))
-      if (Object(set.error).code !== LOCK_NOT_AVAILABLE) return set
-      if (attempt === LOCK_ATTEMPTS) {
-        return { ...set, error: new Error(`A table stayed locked, ${attempt} times`, { cause: set.error }) }
-      }
-      retrying?.(name, attempt)
-      await sleep(backoff(attempt), undefined, signal && { signal })
+    const started = performance.now()
+    const set = await migrator.migrateTo(target, { disableTransactions: transaction === false })
+    if (!set.error && target === name) applied?.(name, Math.round(performance.now() - started))
+    if (Object(set.error).code !== LOCK_NOT_AVAILABLE) return set
+    if (attempt === LOCK_ATTEMPTS) {
+      return { ...set, error: new Error(`A table stayed locked, ${attempt} times`, { cause: set.error }) }
     }
+    retrying?.(name, attempt)
+    await sleep(backoff(attempt), undefined, signal && { signal })
+    return this.#one(migrator, name, target, transaction, attempt + 1)
   }
 }

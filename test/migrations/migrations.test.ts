@@ -224,6 +224,23 @@ export const up = async (db) => {
   t.equal((await app.pg.query('select 1 from once')).rowCount, 0, 'rolled back, and applied on the second try')
 })
 
+t.test('a server that turns read-only in the middle of a migration is no failed migration', async (t) => {
+  const once = `import { sql } from 'kysely'
+export const up = async (db) => {
+  if (!globalThis.readOnlyTried) await sql\`set transaction read only\`.execute(db)
+  globalThis.readOnlyTried = true
+  await sql\`create table written ()\`.execute(db)
+}
+`
+  const app = await unstarted(t, {}, { folder: migrationsFolder(t, { '99990101000000_written.ts': once }) })
+  await app.lifecycle.start()
+  t.match(
+    app.logs.find(({ msg }) => msg === 'waiting to migrate'),
+    { reason: 'readonly' },
+  )
+  t.equal((await app.pg.query('select from written')).rowCount, 0, 'applied on the second try')
+})
+
 async function open(t: Test, url: string) {
   const db = new Kysely<never>({ dialect: migrationDialect(await configure(t, { DATABASE_URL: url })) })
   t.teardown(() => db.destroy())
