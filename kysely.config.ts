@@ -1,12 +1,15 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
+import { parseArgs } from 'node:util'
 import fastify from 'fastify'
 import { Kysely, PostgresDialect } from 'kysely'
 import { defineConfig } from 'kysely-ctl'
 import env from './src/core/config/env.ts'
+import type { Config } from './src/core/config/settings.ts'
 import { compose } from './src/core/feature.ts'
 import { settings } from './src/core/health/health.ts'
 import { createMigrator, migrationPool } from './src/migrations/migrator.ts'
+import { timestamp } from './src/migrations/names.ts'
 import type { MigrationEvents } from './src/migrations/options.ts'
 
 // Where `npm run dev` put the servers that it started. kysely-ctl has read .env by now; a variable that is set stays.
@@ -22,23 +25,45 @@ const events: MigrationEvents = {
 }
 
 /** Validates the settings of these features alone, and only once a command asks the database: `migrate:make` needs none. */
-async function pool() {
+async function load(): Promise<Config> {
   const features = await compose(import('./src/database/index.ts'), import('./src/migrations/index.ts'))
   const app = fastify()
   await app.register(env, { features: [{ name: 'health', settings }, ...features] })
-  return migrationPool(app.config, events)
+  return app.config
+}
+
+let loading: Promise<Config> | undefined
+function config(): Promise<Config> {
+  loading ??= load()
+  return loading
 }
 
 export default defineConfig({
-  kysely: new Kysely({ dialect: new PostgresDialect({ pool }) }),
+  kysely: new Kysely({ dialect: new PostgresDialect({ pool: async () => migrationPool(await config(), events) }) }),
   migrations: {
-    migrator: (db) => createMigrator(db, events),
-    getMigrationPrefix: timestamp,
+    migrator: async (db) => createMigrator(db, { ...events, schema: (await config()).DATABASE_SCHEMA }),
+    getMigrationPrefix: prefix,
   },
-  seeds: { getSeedPrefix: timestamp },
+  seeds: { getSeedPrefix: prefix },
 })
 
-/** UTC, so that the names of files made in different time zones sort by their age. */
-function timestamp(): string {
-  return `${new Date().toISOString().replace(/\D/g, '').slice(0, 14)}_`
+/**
+ * Throws for a name or an extension that boot would refuse of a migration, before kysely-ctl makes the file. It takes the
+ * name as it is given, and has no other hook for it.
+ */
+function prefix(): string {
+  const options = {
+    config: { type: 'string', short: 'c' },
+    cwd: { type: 'string' },
+    environment: { type: 'string', short: 'e' },
+    extension: { type: 'string', short: 'x', default: 'ts' },
+  } as const
+  const { positionals, values } = parseArgs({ options, strict: false, allowPositionals: true })
+  const words = positionals.findIndex((word) => word.endsWith('make')) + 1
+  const name = positionals.slice(words).join(' ')
+  if (!/^[\w-]+\.ts$/.test(`${name}.${values.extension}`)) {
+    const command = [...positionals.slice(0, words), name.replace(/[^\w-]+/g, '_')].join(' ')
+    throw new Error(`A file is named <UTC timestamp>_<what_it_does>.ts. Run: npx kysely ${command}`)
+  }
+  return `${timestamp()}_`
 }

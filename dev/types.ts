@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
+import { Client } from 'pg'
 
 const ROOT = path.join(import.meta.dirname, '..')
 const CODEGEN = path.join(ROOT, 'node_modules/kysely-codegen/dist/cli/bin.js')
@@ -10,14 +11,26 @@ for (const name of ['.env', '.local/dev.env']) {
   const file = path.join(ROOT, name)
   if (existsSync(file)) process.loadEnvFile(file)
 }
-if (!process.env['DATABASE_URL']) {
+const { DATABASE_URL, DATABASE_SCHEMA } = process.env
+if (!DATABASE_URL) {
   console.error('There is no DATABASE_URL: start npm run dev, or name a database that is migrated')
   process.exit(1)
 }
+const tables = ['--dialect', 'postgres', '--out-file', 'src/database/types.ts']
 // What an extension brings is not the service's.
-const tables = ['--dialect', 'postgres', '--exclude-pattern', '*timescaledb_*.*', '--out-file', 'src/database/types.ts']
-const { status } = spawnSync(process.execPath, [CODEGEN, ...tables, ...process.argv.slice(2)], {
+const others = ['--exclude-pattern', '*timescaledb_*.*']
+// A query names no schema where the search_path leads to the table.
+const own = ['--default-schema', DATABASE_SCHEMA || (await currentSchema(DATABASE_URL))]
+const { status } = spawnSync(process.execPath, [CODEGEN, ...tables, ...others, ...own, ...process.argv.slice(2)], {
   cwd: ROOT,
   stdio: 'inherit',
 })
 process.exitCode = status ?? 1
+
+async function currentSchema(connectionString: string): Promise<string> {
+  const client = new Client({ connectionString })
+  await client.connect()
+  const { rows } = await client.query('select current_schema() as schema')
+  await client.end()
+  return rows[0].schema
+}

@@ -17,7 +17,7 @@ grant connect on database "footing" to "footing";
 -- The one thing that takes a superuser.
 create extension if not exists timescaledb;
 
--- Reading kysely_migration is among these rights: readiness compares it with the code.
+-- Of kysely_migration, which boot compares with the code, the migrator leaves it the right to read.
 alter default privileges for role "footing_owner" grant select, insert, update, delete on tables to "footing";
 alter default privileges for role "footing_owner" grant usage, select on sequences to "footing";
 SQL

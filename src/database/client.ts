@@ -48,5 +48,7 @@ function cureOf(message: string, use: 'service' | 'migration'): string | undefin
   if (!refused) return undefined
   if (use === 'migration') return 'DATABASE_MIGRATION_URL must lead to the server itself, not to a pooler'
   const setting = SETTINGS[refused[1] as string]
-  return setting ? `set ${setting}` : 'DATABASE_URL asks for it: leave it out, or let the pooler ignore it'
+  return setting
+    ? `set ${setting}`
+    : 'DATABASE_URL or DATABASE_SCHEMA asks for it: leave it out, and let the role have it'
 }

@@ -32,6 +32,7 @@ export function connectionOptions(config: Config, use: Use = 'service', log?: Fa
       keepAliveInitialDelayMillis: config.DATABASE_KEEP_ALIVE_MS,
       ...server,
       ssl: server.ssl ?? ssl,
+      ...(config.DATABASE_SCHEMA && { options: searchPath(server.options, config.DATABASE_SCHEMA) }),
     }))
   }
   const servers = present()
@@ -40,6 +41,11 @@ export function connectionOptions(config: Config, use: Use = 'service', log?: Fa
   const several = servers.length > 1
   const Client = several && part ? part.client(present, config.HEALTH_TIMEOUT_MS) : pg.Client
   return { ...servers[0], several, Client: presentClient(Client, servers[0] as pg.ClientConfig, first, use) }
+}
+
+/** Behind what the URL itself says. Extensions are in `public`, as a rule. */
+function searchPath(options = '', schema: string): string {
+  return `${options} -c search_path=${schema},public`.trimStart()
 }
 
 function fromUrl(config: Config, name: 'DATABASE_URL' | 'DATABASE_MIGRATION_URL', log?: FastifyBaseLogger): Servers {

@@ -13,6 +13,7 @@ interface Connection {
   opened: Promise<unknown>
   isOpen: boolean
   since: number
+  onError(): void
 }
 
 /** What the database said of itself and of the statements in question. */
@@ -138,31 +139,31 @@ export class Probe<S extends { pid: number } = never> {
     return Promise.any([answer, other]).catch(({ errors }: AggregateError) => Promise.reject(errors[1]))
   }
 
-  async #ask(connection: Connection, signal: AbortSignal) {
-    const { client, opened } = connection
+  #ask(connection: Connection, signal: AbortSignal) {
     const drop = () => this.#drop(connection)
     signal.addEventListener('abort', drop, { once: true })
-    try {
-      await opened
-      connection.isOpen = true
-      const suspects = this.#probe.suspects?.() ?? []
-      const { pid, read_only, running } = await ask(client, suspects)
-      // `on` on a standby, and on a primary that was told to take no writes.
-      if (read_only === 'on') throw Object.assign(new Error('The database is read-only'), { code: '25006' })
-      const isPooled = pid !== (client as unknown as { processID: number }).processID
-      return { connection, suspects, running: isPooled ? undefined : new Set(running) }
-    } catch (err) {
-      drop()
-      throw err
-    } finally {
-      signal.removeEventListener('abort', drop)
-    }
+    const answer = this.#answer(connection).finally(() => signal.removeEventListener('abort', drop))
+    answer.catch(drop)
+    return answer
+  }
+
+  async #answer(connection: Connection) {
+    const { client, opened } = connection
+    await opened
+    connection.isOpen = true
+    const suspects = this.#probe.suspects?.() ?? []
+    const { pid, read_only, running } = await ask(client, suspects)
+    // `on` on a standby, and on a primary that was told to take no writes.
+    if (read_only === 'on') throw Object.assign(new Error('The database is read-only'), { code: '25006' })
+    const isPooled = pid !== (client as unknown as { processID: number }).processID
+    return { connection, suspects, running: isPooled ? undefined : new Set(running) }
   }
 
   #drop(connection: Connection): void {
     if (!this.#open.delete(connection)) return
-    const { client, socket, isOpen } = connection
+    const { client, socket, isOpen, onError } = connection
     this.#closedBytes += socket.bytesRead
+    client.off('error', onError)
     // A client that is told to end while it connects never settles.
     if (isOpen) client.end()
     else socket.destroy()
@@ -173,15 +174,16 @@ export class Probe<S extends { pid: number } = never> {
     const socket = new Socket()
     const { Client = pg.Client, ...options } = this.#options
     const client = new Client({ ...options, stream: () => socket })
-    const connection = { client, socket, opened: client.connect(), isOpen: false, since: performance.now() }
-    this.#open.add(connection)
-    client.on('error', () => {
-      if (!this.#open.has(connection)) return
+    const onError = () => {
       this.#drop(connection)
       this.#last = undefined
       this.#isLost = true
       this.#probe.onLost?.()
-    })
+    }
+    const connection = { client, socket, opened: client.connect(), isOpen: false, since: performance.now(), onError }
+    this.#open.add(connection)
+    client.on('error', () => {}) // of a connection that is dropped
+    client.on('error', onError)
     return connection
   }
 }

@@ -22,6 +22,10 @@ export const settings = {
       description: 'TLS to POSTGRES_HOST; default: verify-full in production unless on this host, else disable',
     }),
   ),
+  DATABASE_SCHEMA: text(
+    "schema of the service's tables, made when missing; default: the first of the role's search_path",
+    { pattern: '^(?!pg_)[a-z_][a-z0-9_]{0,62}$' },
+  ),
   DATABASE_POOL_MIN: integer(0, 0, 10_000, 'connections that stay open when idle'),
   DATABASE_POOL_MAX: integer(10, 1, 10_000, 'connections at most'),
   DATABASE_CONNECT_TIMEOUT_MS: duration(2_000, 'wait for a connection of the pool; then the request gets 503', 1),

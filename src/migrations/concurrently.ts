@@ -1,36 +1,50 @@
 import { type QueryExecutorProvider, sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
-
-/** A migration that ran outside a transaction failed: what it did before that is done. */
-export class NotRolledBackError extends Error {}
+import { NotRolledBackError } from './errors.ts'
 
 /**
  * Runs what no transaction may hold, such as CREATE INDEX CONCURRENTLY. That waits for every older transaction and
  * holds up nobody meanwhile, so it gets no lock timeout: cut short, it leaves an index that is INVALID, costs every
  * write and serves no query. Throws NotRolledBackError, which names such an index, also before `run` if there is one.
+ * `row_security` is off as in `inTransaction`.
  */
 export function concurrently(run: Migration['up']): Migration['up'] {
   return async (db) => {
     await refuseInvalidIndexes(db)
-    await sql`set lock_timeout = 0`.execute(db)
+    await sql`set lock_timeout = 0; set row_security = off`.execute(db)
     try {
       await run(db)
     } catch (err) {
       await refuseInvalidIndexes(db, err)
       throw new NotRolledBackError((err as Error).message, { cause: err })
     } finally {
-      await sql`reset lock_timeout`.execute(db)
+      await sql`reset lock_timeout; reset row_security`.execute(db)
     }
   }
 }
 
+/**
+ * Looks at the tables that this role owns, by PostgreSQL's own rule for who may index a table and drop the index: its
+ * owner, and a member that inherits the owner's rights. A superuser may drop every index, so it looks at its own tables
+ * alone. A schema with migrations of its own is another service's, though the role be the same. A partitioned table's
+ * index is no such one: it waits for its partitions.
+ */
 async function refuseInvalidIndexes(db: QueryExecutorProvider, cause?: unknown): Promise<void> {
-  // Not those that somebody is building at this moment, nor a partitioned table's, which waits for its partitions.
+  // Whoever builds one concurrently holds this lock on its table. Which index it is, only its own role may see.
   const { rows } = await sql<{ name: string }>`
     select c.oid::regclass::text as name
-      from pg_index i join pg_class c on c.oid = i.indexrelid
+      from pg_index i
+      join pg_class c on c.oid = i.indexrelid
+      join pg_roles r on r.rolname = current_user
      where not i.indisvalid and c.relkind = 'i'
-       and not exists (select from pg_stat_progress_create_index p where p.index_relid = c.oid)
+       and (c.relowner = r.oid or not r.rolsuper and pg_has_role(c.relowner, 'usage'))
+       and not exists (
+         select from pg_stat_progress_create_index p join pg_locks l using (pid)
+          where p.datname = current_database() and l.relation = i.indrelid
+            and l.mode = 'ShareUpdateExclusiveLock' and l.granted)
+       and not exists (
+         select from pg_class k where k.relnamespace = c.relnamespace and k.relname = 'kysely_migration'
+            and k.relnamespace <> to_regnamespace(quote_ident(current_schema())))
      order by 1`.execute(db)
   if (rows.length === 0) return
   const names = rows.map(({ name }) => name).join(', ')

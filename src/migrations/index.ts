@@ -3,11 +3,7 @@ import type { Feature } from '../core/feature.ts'
 import plugin from './migrations.ts'
 
 const settings = {
-  MIGRATIONS: choice(
-    'run',
-    ['run', 'check', 'off'],
-    'at boot: apply; exit 1 while any is pending or unknown; ask nothing',
-  ),
+  MIGRATIONS: choice('run', ['run', 'check', 'off'], 'at boot: apply; exit 1 while any is pending; ask nothing'),
   MIGRATION_LOCK_TIMEOUT_MS: duration(5_000, 'DDL waits for a table lock at most', 1),
 }
 

@@ -1,11 +1,12 @@
 import fp from 'fastify-plugin'
-import { Kysely } from 'kysely'
+import { Kysely, type QueryExecutorProvider } from 'kysely'
 import type { MigrationResultSet } from 'kysely/migration'
-import { isPermanent, reasonOf, redact } from '../core/reasons.ts'
+import { isPermanent, reasonOf } from '../core/reasons.ts'
 import { retry } from '../core/retry.ts'
-import { NotRolledBackError } from './concurrently.ts'
-import { createMigrator, MigrationError, type MigrationState, migrationDialect, migrationState } from './migrator.ts'
+import { MigrationError } from './errors.ts'
+import { createMigrator, type MigrationState, migrationDialect, migrationState } from './migrator.ts'
 import type { MigrationOptions } from './options.ts'
+import { schemaOf, whereabouts } from './tables.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -25,13 +26,17 @@ declare module 'fastify' {
 export default fp<{ folder?: string }>(
   async function migrations(fastify, { folder }) {
     const { config, lifecycle, log, db } = fastify
-    const compare = () => migrationState(db, folder)
+    const { DATABASE_SCHEMA: schema } = config
+    const compare = () => migrationState(db, { folder, schema })
+    const place = async (of: QueryExecutorProvider) => whereabouts(of, await schemaOf(of, schema))
     fastify.decorate('migrations', { state: undefined, compare })
     if (config.MIGRATIONS === 'off') return
 
+    /** Throws when the service's own connection does not see it afterwards. */
     async function migrate(signal: AbortSignal, waitFor: (what: string) => void): Promise<void> {
       const options: MigrationOptions = {
         folder,
+        schema,
         signal,
         waiting() {
           waitFor('migration lock')
@@ -44,8 +49,15 @@ export default fp<{ folder?: string }>(
         applied: (migration, durationMs) => log.info({ migration, durationMs }, 'migrated'),
         notice: (notice) => log.info({ notice }, 'the database has a notice'),
       }
-      await using db = new Kysely<never>({ dialect: migrationDialect(config, options) })
-      explain(await createMigrator(db, options).migrateToLatest())
+      await using migrating = new Kysely<never>({ dialect: migrationDialect(config, options) })
+      check(await createMigrator(migrating, options).migrateToLatest())
+      fastify.migrations.state = await compare()
+      const missed = fastify.migrations.state.pending.join(', ')
+      if (!missed) return
+      throw new MigrationError(
+        `the service does not see what was migrated. It looks as ${await place(db)}, for ${missed}; ` +
+          `they were applied as ${await place(migrating)}`,
+      )
     }
 
     lifecycle.add('migrations', ({ signal, waitFor }) =>
@@ -53,15 +65,12 @@ export default fp<{ folder?: string }>(
         async () => {
           fastify.migrations.state = await compare()
           const { pending, unknown } = fastify.migrations.state
-          if (config.MIGRATIONS === 'check' && pending.length + unknown.length > 0) {
-            throw new MigrationError(
-              `pending: ${pending.join(', ') || 'none'}; unknown: ${unknown.join(', ') || 'none'}`,
-            )
+          if (pending.length > 0 && config.MIGRATIONS === 'check') {
+            throw new MigrationError(`pending: ${pending.join(', ')} (looked as ${await place(db)})`)
           }
+          if (pending.length > 0) await migrate(signal, waitFor)
+          // Also with `check`: a release that is rolled back, or an old pod that starts again in a rollout, must boot.
           if (unknown.length > 0) log.warn({ unknown }, 'the database is ahead of this code')
-          if (pending.length === 0) return
-          await migrate(signal, waitFor)
-          fastify.migrations.state = await compare()
         },
         { signal, log, message: 'waiting to migrate' },
       ),
@@ -70,18 +79,9 @@ export default fp<{ folder?: string }>(
   { name: 'migrations', fastify: '5.x', dependencies: ['env', 'lifecycle', 'database'] },
 )
 
-/** The server ends a statement or a transaction that takes longer than it or its role allows: it would again. */
-const CUT_OFF = /^(57014|25P04)$/
-
-/** Throws an error that names the failed migration and says whether anything of it is left. */
-function explain({ error, results }: MigrationResultSet): void {
+/** Throws the error, unless there is none. Boot tries again after one of the connection alone. */
+function check({ error }: MigrationResultSet): void {
   if (error === undefined) return
-  const failed = results?.find(({ status }) => status === 'Error')?.migrationName
-  const [lost, permanent] = [reasonOf(error) !== 'error', isPermanent(error)]
-  // The connection, not the migration.
-  if (failed ? lost && !permanent && !CUT_OFF.test(redact(error).code as string) : lost || permanent) throw error
-  if (error instanceof MigrationError) throw error
-  if (!failed) throw new MigrationError('no migration was run', { cause: error })
-  const rolledBack = error instanceof NotRolledBackError ? 'not rolled back' : 'rolled back'
-  throw new MigrationError(`${failed} failed and was ${rolledBack}`, { cause: error })
+  if (error instanceof MigrationError || isPermanent(error) || reasonOf(error) !== 'error') throw error
+  throw new MigrationError('no migration was run', { cause: error })
 }

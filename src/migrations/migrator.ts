@@ -6,9 +6,12 @@ import type { Migration, Migrator, MigratorProps } from 'kysely/migration'
 import pg from 'pg'
 import type { Config } from '../core/config/settings.ts'
 import { connectionOptions } from '../database/connection.ts'
-import { appliedMigrations, type BatchMigration, BatchMigrator } from './batches.ts'
 import { concurrently } from './concurrently.ts'
+import { explained, MigrationError } from './errors.ts'
+import { inTransaction } from './in-transaction.ts'
 import type { MigrationOptions } from './options.ts'
+import { MigrationRunner, type ProjectMigration } from './runner.ts'
+import { appliedMigrations, schemaOf } from './tables.ts'
 
 const FOLDER = path.join(import.meta.dirname, '../../migrations')
 
@@ -21,7 +24,7 @@ export interface MigrationState {
 
 /** The one migrator, of boot and CLI: the same folder, tables, lock and rules, whichever runs first. */
 export function createMigrator(db: MigratorProps['db'], options: MigrationOptions = {}): Migrator {
-  return new BatchMigrator({ db, provider: { getMigrations: () => loadMigrations(options) }, ...options })
+  return new MigrationRunner({ db, provider: { getMigrations: () => loadMigrations(options) }, ...options })
 }
 
 /** Kysely's dialect over the direct connection of the role that owns the schema. */
@@ -52,19 +55,17 @@ export function migrationPool(config: Config, { notice, signal }: MigrationOptio
 }
 
 /** Compares the migrations folder with the database. Takes no lock and writes nothing. */
-export async function migrationState(db: QueryExecutorProvider, folder?: string): Promise<MigrationState> {
+export async function migrationState(
+  db: QueryExecutorProvider,
+  { folder, schema }: Pick<MigrationOptions, 'folder' | 'schema'> = {},
+): Promise<MigrationState> {
   const files = (await migrationFiles(folder)).map(nameOf)
-  const applied = await appliedMigrations(db)
+  const applied = await appliedMigrations(db, await schemaOf(db, schema))
   return {
     applied,
     pending: files.filter((name) => !applied.includes(name)),
     unknown: applied.filter((name) => !files.includes(name)),
   }
-}
-
-/** A migration cannot be loaded, or the schema is not what this code needs: waiting will not change that. */
-export class MigrationError extends Error {
-  readonly code = 'MIGRATION_FAILED'
 }
 
 /** Throws for a file that is none: a misnamed migration must not be skipped in silence. */
@@ -83,10 +84,10 @@ function nameOf(file: string): string {
 }
 
 /** Kysely's own provider skips a file whose `up` is misspelt, in silence. */
-async function loadMigrations({ folder = FOLDER, applied }: MigrationOptions): Promise<Record<string, BatchMigration>> {
-  const migrations: Record<string, BatchMigration> = {}
+async function loadMigrations({ folder = FOLDER }: MigrationOptions): Promise<Record<string, ProjectMigration>> {
+  const migrations: Record<string, ProjectMigration> = {}
   for (const file of await migrationFiles(folder)) {
-    const loading: Promise<Partial<BatchMigration>> = import(path.join(folder, file))
+    const loading: Promise<Partial<ProjectMigration>> = import(path.join(folder, file))
     const module = await loading.catch((cause) => {
       throw new MigrationError(`migrations/${file} cannot be loaded`, { cause })
     })
@@ -96,28 +97,24 @@ async function loadMigrations({ folder = FOLDER, applied }: MigrationOptions): P
     const cannotTell = (cause: unknown) => {
       throw new MigrationError(`migrations/${file} cannot tell whether it is applied`, { cause })
     }
-    const guarded = (run: Migration['up']) => failing(transaction ? run : concurrently(run))
+    const guarded = (run: Migration['up']) => (transaction ? inTransaction : concurrently)(failing(run))
     migrations[name] = {
       transaction,
       ...(isApplied && { isApplied: (db) => failing(isApplied)(db).catch(cannotTell) }),
-      async up(db) {
-        const started = performance.now()
-        await guarded(up)(db)
-        applied?.(name, Math.round(performance.now() - started))
-      },
+      up: guarded(up),
       down: guarded(down ?? irreversible(file)),
     }
   }
   return migrations
 }
 
-/** Kysely and its CLI take an error that is falsy for none. */
+/** Kysely and its CLI take an error that is falsy for none. Others say what to do, where they can. */
 function failing<D, T>(run: (db: D) => Promise<T>): (db: D) => Promise<T> {
   return async (db) => {
     try {
       return await run(db)
     } catch (err) {
-      throw err || new Error(`It threw ${err}`)
+      throw err ? explained(err) : new Error(`It threw ${err}`)
     }
   }
 }

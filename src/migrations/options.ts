@@ -6,7 +6,7 @@ export interface MigrationEvents {
   waiting?(): void
   locked?(): void
   adopted?(name: string): void
-  retrying?(migration: string | undefined, attempt: number): void
+  retrying?(migration: string, attempt: number): void
   applied?(name: string, durationMs: number): void
   notice?(message: string | undefined): void
 }
@@ -14,6 +14,8 @@ export interface MigrationEvents {
 export interface MigrationOptions extends MigrationEvents {
   /** The project's migrations/ unless given. */
   folder?: string | undefined
+  /** Of the service's tables; the first one of the role's search_path unless given. */
+  schema?: string | undefined
   /** Ends every wait, and cuts the connection: PostgreSQL rolls back. */
   signal?: AbortSignal | undefined
   /** How long another process's migrations are waited for. */

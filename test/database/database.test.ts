@@ -168,6 +168,12 @@ eachIsOneProblem(t, [
     ],
   ),
   [{ DATABASE_URL, DATABASE_MIGRATION_URL: 'postgres://user:12#hunter2@host/db' }, `DATABASE_MIGRATION_URL ${MISREAD}`],
+  ...['Notes', 'pg_notes', 'notes,other', 'notes -c x=y', '"notes"', 'n'.repeat(64)].map(
+    (DATABASE_SCHEMA): [NodeJS.ProcessEnv, string] => [
+      { DATABASE_URL, DATABASE_SCHEMA },
+      'DATABASE_SCHEMA must match pattern "^(?!pg_)[a-z_][a-z0-9_]{0,62}$"',
+    ],
+  ),
   [{ DATABASE_URL: `${DATABASE_URL}?sslmode=no%2Dverify` }, 'DATABASE_URL asks for TLS that verifies nothing'],
   [
     { DATABASE_URL: `${DATABASE_URL}?uselibpqcompat=true&sslmode=require` },
@@ -335,7 +341,10 @@ t.test('a startup parameter that PgBouncer refuses: exit 1, and the setting is n
       { DATABASE_MIGRATION_URL: '' },
       /lock_timeout \(DATABASE_MIGRATION_URL must lead to the server itself, not to a pooler\)$/,
     ],
-    [{ DATABASE_URL: `${variables.DATABASE_URL}?options=-c%20geqo=off` }, /options \(DATABASE_URL asks for it: /],
+    [
+      { DATABASE_URL: `${variables.DATABASE_URL}?options=-c%20geqo=off` },
+      /options \(DATABASE_URL or DATABASE_SCHEMA asks for it: /,
+    ],
   ] as const) {
     const app = await unstarted(t, { ...variables, ...setting })
     await t.rejects(app.lifecycle.start(), { code: '08P01', message: said })

@@ -65,4 +65,5 @@ t.test('its roles migrate and serve, and bypass no row-level security', { skip }
   t.equal((await build(t, variables)).lifecycle.phase, 'serving')
   const bypassing = `select from pg_roles where rolname in ('${user}', '${owner}') and (rolsuper or rolbypassrls)`
   t.same(await query(variables.DATABASE_URL, bypassing), [])
+  await t.rejects(query(variables.DATABASE_URL, 'delete from kysely_migration'), { code: '42501' })
 })

@@ -38,11 +38,34 @@ t.test('new files have a UTC timestamp for a prefix', async (t) => {
   }
 })
 
+t.test('a name that boot would refuse makes no file, and the command that makes one is said', async (t) => {
+  const directory = await copyProject(t)
+  const files = async () => [
+    ...(await readdir(path.join(directory, 'migrations'))),
+    ...(await readdir(path.join(directory, 'seeds')).catch(() => [])), // there need not be seeds
+  ]
+  const before = await files()
+  for (const [args, said] of [
+    [['migrate:make', 'add users table'], 'npx kysely migrate:make add_users_table'],
+    [['migrate', 'make', '-e', 'test', 'add', 'users'], 'npx kysely migrate make add_users'],
+    [['migrate:make', '-x', 'mts', 'users'], 'npx kysely migrate:make users'],
+    [['seed:make', 'v1.2'], 'npx kysely seed:make v1_2'],
+  ] as const) {
+    const failed = shell('kysely', [...args], {}, directory)
+    await t.rejects(failed, { code: 1, stderr: new RegExp(`Run: ${said}\\n`) })
+  }
+  t.same(await files(), before)
+})
+
 t.test('a migration that cannot be run fails the command, for CI, and is named', async (t) => {
   const DATABASE_URL = await database(t)
   for (const [file, content, said] of [
     ['99990101000000_misspelt.ts', 'export const pu = 1', /99990101000000_misspelt\.ts exports no function named up/],
-    ['20200101000000_late.ts', 'export const up = async () => {}', new RegExp(`${MIGRATIONS[0]}.*20200101000000_late`)],
+    [
+      '20200101000000_late.ts',
+      'export const up = async () => {}',
+      /git mv migrations\/20200101000000_late\.ts migrations\/2\d{13}_late\.ts/,
+    ],
   ] as const) {
     const directory = await copyProject(t, { [`migrations/${file}`]: content })
     const failure = await shell('kysely', ['migrate:latest'], { DATABASE_URL }, directory).then(

@@ -1,7 +1,6 @@
 import { Kysely } from 'kysely'
 import { NO_MIGRATIONS } from 'kysely/migration'
 import t, { type Test } from 'tap'
-import { startPostgres } from '../../dev/postgres.ts'
 import { createMigrator, migrationDialect, migrationState } from '../../src/migrations/migrator.ts'
 import { configure, unstarted } from '../support/app.ts'
 import { CATALOGS } from '../support/catalogs.ts'
@@ -19,43 +18,41 @@ t.test('boot applies what is pending, and logs each with its duration', async (t
   )
 })
 
-t.test('a database ahead of the code: a warning with the names, and ready', async (t) => {
-  const DATABASE_URL = await database(t)
-  await query(DATABASE_URL, OBSOLETE)
-  const app = await unstarted(t, { DATABASE_URL })
-  await app.lifecycle.start()
-  t.match(
-    app.logs.find(({ msg }) => msg === 'the database is ahead of this code'),
-    { level: 40, unknown: ['99981231000000_of_a_newer_image'] },
-  )
-  t.match((await app.inject('/health/db')).json(), { migrations: { applied: MIGRATIONS.length + 1, unknown: 1 } })
-})
+for (const how of ['run', 'check']) {
+  t.test(`MIGRATIONS=${how}, a database ahead of the code: a warning with the names, and ready`, async (t) => {
+    const DATABASE_URL = await database(t)
+    await query(DATABASE_URL, OBSOLETE)
+    const app = await unstarted(t, { DATABASE_URL, MIGRATIONS: how })
+    await app.lifecycle.start()
+    t.match(
+      app.logs.find(({ msg }) => msg === 'the database is ahead of this code'),
+      { level: 40, unknown: ['99981231000000_of_a_newer_image'] },
+    )
+    t.match((await app.inject('/health/ready')).json(), { status: 'ready', checks: { migrations: 'passed' } })
+    t.match((await app.inject('/health/db')).json(), { migrations: { applied: MIGRATIONS.length + 1, unknown: 1 } })
+  })
+}
 
-t.test('MIGRATIONS=check: pending or unknown ones are an error, and nothing is applied', async (t) => {
+t.test('MIGRATIONS=check: pending ones are an error, and nothing is applied', async (t) => {
   const DATABASE_URL = await database(t, { empty: true })
   const pending = await unstarted(t, { DATABASE_URL, MIGRATIONS: 'check' })
   await t.rejects(pending.lifecycle.start(), {
     code: 'MIGRATION_FAILED',
-    message: `pending: ${MIGRATIONS.join(', ')}; unknown: none`,
+    message: new RegExp(`^pending: ${MIGRATIONS.join(', ')} \\(looked as role .*, schema public, server .*\\)$`),
   })
   t.same(await query(DATABASE_URL, "select 1 from pg_tables where schemaname = 'public'"), [])
-
-  const ahead = await database(t)
-  await query(ahead, OBSOLETE)
-  const unknown = await unstarted(t, { DATABASE_URL: ahead, MIGRATIONS: 'check' })
-  await t.rejects(unknown.lifecycle.start(), /unknown: 99981231000000_of_a_newer_image/)
 
   const current = await unstarted(t, { MIGRATIONS: 'check' })
   await current.lifecycle.start()
   t.equal(current.lifecycle.phase, 'serving')
 })
 
-t.test('a migration that fails: named, rolled back with its batch, exit 1', async (t) => {
+t.test('a migration that fails: named, rolled back, exit 1; the one before it stays', async (t) => {
   const directory = await copyProject(t, {
     'migrations/99990101000000_first.ts':
       "import { sql } from 'kysely'\nexport const up = (db) => sql`create table first ()`.execute(db)\n",
     'migrations/99990102000000_second.ts':
-      "import { sql } from 'kysely'\nexport const up = (db) => sql`create table first ()`.execute(db)\n",
+      "import { sql } from 'kysely'\nexport const up = (db) => sql`create table second (); create table first ()`.execute(db)\n",
   })
   const DATABASE_URL = await database(t)
   const service = new Service(t, { DATABASE_URL }, { source: directory })
@@ -63,9 +60,14 @@ t.test('a migration that fails: named, rolled back with its batch, exit 1', asyn
   t.match(service.fatal, {
     level: 60,
     msg: 'cannot start',
-    err: { message: '99990102000000_second failed and was rolled back', cause: { code: '42P07' } },
+    err: {
+      message:
+        '99990102000000_second failed and was rolled back: nothing of it is left; 1 applied before it stay applied',
+      cause: { code: '42P07' },
+    },
   })
-  t.same(await query(DATABASE_URL, "select 1 from pg_tables where tablename = 'first'"), [])
+  const left = "select tablename from pg_tables where tablename in ('first', 'second')"
+  t.same(await query(DATABASE_URL, left), [{ tablename: 'first' }])
 })
 
 const running = (statement: string) => `import { sql } from 'kysely'
@@ -90,22 +92,28 @@ t.test('what keeps the migrations from being run is said, and nothing of them is
     ['99990101000000_broken.ts', 'this is none', 'migrations/99990101000000_broken.ts cannot be loaded'],
     ['99990101000000_other.mts', '', `migrations/99990101000000_other.mts ${name}`],
     ['helper.ts', '', `migrations/helper.ts ${name}`],
-    ['20200101000000_late.ts', 'export const up = async () => {}', 'no migration was run'],
     [
       '99990101000000_wrong.ts',
       running('create table kysely_migration ()'),
-      '99990101000000_wrong failed and was rolled back',
+      '99990101000000_wrong failed and was rolled back: nothing of it is left',
     ],
     // A right that it lacks is its failure, not that of the connection.
-    ['99990101000000_right.ts', running("select pg_read_file('')"), '99990101000000_right failed and was rolled back'],
+    [
+      '99990101000000_right.ts',
+      running("select pg_read_file('')"),
+      '99990101000000_right failed and was rolled back: nothing of it is left',
+    ],
     [
       '99990101000000_nothing.ts',
       'export const up = async () => { throw undefined }',
-      '99990101000000_nothing failed and was rolled back',
+      '99990101000000_nothing failed and was rolled back: nothing of it is left',
     ],
-    // So is a statement of it that takes too long.
-    ['99990101000000_long.ts', LONG, '99990101000000_long failed and was rolled back'],
-    ['99990101000000_word.ts', running('select timeout'), '99990101000000_word failed and was rolled back'],
+    ['99990101000000_long.ts', LONG, '99990101000000_long failed and was rolled back: nothing of it is left'],
+    [
+      '99990101000000_word.ts',
+      running('select timeout'),
+      '99990101000000_word failed and was rolled back: nothing of it is left',
+    ],
   ]
   for (const [file, content, message] of cases) {
     const app = await unstarted(t, {}, { folder: migrationsFolder(t, { [file]: content }) })
@@ -123,25 +131,33 @@ t.test('a folder of migrations that is missing is told as that', async (t) => {
   })
 })
 
-t.test('a role that may only serve looks for pending ones, and the owner applies them', async (t) => {
-  const postgres = await startPostgres()
-  t.teardown(() => postgres.close())
-  for (const role of ['owner', 'serving']) await query(postgres.url, `create role ${role} login password '${role}'`)
-  await query(postgres.url, 'create database app owner owner')
-  const as = (role: string) => {
-    const url = new URL(postgres.url)
-    return Object.assign(url, { username: role, password: role, pathname: '/app' }).href
-  }
-  const variables = { DATABASE_URL: as('serving'), DATABASE_MIGRATION_URL: as('owner') }
-  for (let boot = 0; boot < 2; boot++) {
-    const app = await unstarted(t, variables)
-    await app.lifecycle.start()
-    t.equal(app.lifecycle.phase, 'serving')
-  }
+t.test('a migration that is older than an applied one: the command that cures it, which does', async (t) => {
+  const DATABASE_URL = await database(t)
+  const [late, later] = [running('create table late ()'), running('create table later ()')]
+  const start = async (files: Record<string, string>) =>
+    (await unstarted(t, { DATABASE_URL }, { folder: migrationsFolder(t, files) })).lifecycle.start()
+  await start({ '99990101000059_last.ts': running('create table last ()') })
+  const last = { '99990101000059_last.ts': running('create table last ()') }
+  await t.rejects(start({ ...last, '20200101000000_late.ts': late, '20200102000000_later.ts': later }), {
+    code: 'MIGRATION_FAILED',
+    message:
+      '20200101000000_late, 20200102000000_later: older than 99990101000059_last, which is applied. Rename: ' +
+      'git mv migrations/20200101000000_late.ts migrations/99990101000060_late.ts && ' +
+      'git mv migrations/20200102000000_later.ts migrations/99990101000061_later.ts',
+  })
+  await start({ ...last, '99990101000060_late.ts': late, '99990101000061_later.ts': later })
+  t.same(await query(DATABASE_URL, 'select from late, later'), [])
+})
 
-  await query(as('owner'), 'revoke select on kysely_migration from public')
-  const app = await unstarted(t, variables)
-  await t.rejects(app.lifecycle.start(), { code: '42501', message: /kysely_migration/ }, 'unless it may not even look')
+t.test('what the table of migrations must not hold keeps them from being run', async (t) => {
+  const DATABASE_URL = await database(t)
+  await query(DATABASE_URL, "update kysely_migration set timestamp = 'never'")
+  const folder = migrationsFolder(t, { '99990101000000_new.ts': running('create table new ()') })
+  const app = await unstarted(t, { DATABASE_URL }, { folder })
+  await t.rejects(app.lifecycle.start(), {
+    message: 'no migration was run',
+    cause: { message: /invalid timestamp never/ },
+  })
 })
 
 t.test('a migration without down is an error on the way down', async (t) => {
@@ -152,8 +168,11 @@ t.test('a migration without down is an error on the way down', async (t) => {
   const up = migrationsFolder(t, { '99990101000000_one_way.ts': 'export const up = async () => {}' })
   const migrator = createMigrator(db, { folder: up })
   t.equal((await migrator.migrateToLatest()).error, undefined)
-  t.match((await migrator.migrateDown()).error, /99990101000000_one_way\.ts exports no function named down/)
-  t.match(await migrationState(db, up), { pending: [], applied: { length: MIGRATIONS.length + 1 } })
+  t.match((await migrator.migrateDown()).error, {
+    message: '99990101000000_one_way failed and was rolled back: nothing of it is left',
+    cause: { message: /99990101000000_one_way\.ts exports no function named down/ },
+  })
+  t.match(await migrationState(db, { folder: up }), { pending: [], applied: { length: MIGRATIONS.length + 1 } })
 })
 
 t.test('a table that is locked is waited for, without holding it up, and tried again', async (t) => {
@@ -220,6 +239,23 @@ export const up = async (db) => {
   )
   await started
   t.equal((await app.pg.query('select 1 from once')).rowCount, 0, 'rolled back, and applied on the second try')
+})
+
+t.test('a server that turns read-only in the middle of a migration is no failed migration', async (t) => {
+  const once = `import { sql } from 'kysely'
+export const up = async (db) => {
+  if (!globalThis.readOnlyTried) await sql\`set transaction read only\`.execute(db)
+  globalThis.readOnlyTried = true
+  await sql\`create table written ()\`.execute(db)
+}
+`
+  const app = await unstarted(t, {}, { folder: migrationsFolder(t, { '99990101000000_written.ts': once }) })
+  await app.lifecycle.start()
+  t.match(
+    app.logs.find(({ msg }) => msg === 'waiting to migrate'),
+    { reason: 'readonly' },
+  )
+  t.equal((await app.pg.query('select from written')).rowCount, 0, 'applied on the second try')
 })
 
 async function open(t: Test, url: string) {

@@ -1,8 +1,11 @@
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
 import pg from 'pg'
 import t from 'tap'
 import { tenantColumns } from '../../src/tenants/columns.ts'
+import { unstarted } from '../support/app.ts'
 import { db } from '../support/dummy.ts'
-import { database, query, shell } from '../support/helper.ts'
+import { database, migrationsFolder, query, ROOT, shell } from '../support/helper.ts'
 
 /** Tables with a tenant's rows that who sets no tenant could read: no policy, not enabled, or not for the owner. */
 const OPEN_TABLES = `
@@ -49,6 +52,30 @@ t.test('an isolated table shows no row to who sets no tenant, also to its owner'
   await client.query('rollback')
   t.equal((await client.query('select * from isolated_rows')).rowCount, 0, "after its first use the setting reads ''")
 })
+
+t.test(
+  "docs: both ways in which a migration changes every tenant's rows, as an owner that bypasses nothing",
+  async (t) => {
+    const page = readFileSync(path.join(ROOT, 'docs/tenants.md'), 'utf8')
+    const migrations = [...page.matchAll(/```ts\n(import.*?)```/gs)].map(([, code]) => code as string)
+    t.equal(migrations.length, 2)
+    for (const migration of migrations) {
+      const DATABASE_URL = await database(t)
+      await query(DATABASE_URL, 'drop table if exists notes cascade')
+      await query(DATABASE_URL, "insert into tenants (slug, name) values ('a', 'A'), ('b', 'B')")
+      await query(DATABASE_URL, 'create table notes (tenant_id uuid not null references tenants, text text)')
+      await query(DATABASE_URL, "insert into notes select id, ' ' || slug from tenants")
+      await query(DATABASE_URL, "call isolate_tenants('notes')")
+      const folder = migrationsFolder(t, { '99990101000000_trim.ts': migration })
+      await (await unstarted(t, { DATABASE_URL }, { folder })).lifecycle.start()
+      t.same(await query(DATABASE_URL, OPEN_TABLES), [], 'isolated as before')
+      const bypass = 'select rolsuper or rolbypassrls as bypass from pg_roles where rolname = current_user'
+      t.same(await query(DATABASE_URL, bypass), [{ bypass: false }])
+      await query(DATABASE_URL, 'alter table notes no force row level security')
+      t.same(await query(DATABASE_URL, 'select text from notes order by text'), [{ text: 'a' }, { text: 'b' }])
+    }
+  },
+)
 
 const TIMESTAMPS = '"created_at" timestamptz default now() not null, "updated_at" timestamptz default now() not null'
 

@@ -1,17 +1,18 @@
 import { execFile } from 'node:child_process'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { Kysely } from 'kysely'
+import { Kysely, sql } from 'kysely'
 import { type MigrationResultSet, NO_MIGRATIONS } from 'kysely/migration'
 import pg from 'pg'
 import t, { type Test } from 'tap'
+import { startPostgres } from '../../dev/postgres.ts'
 import { createMigrator, migrationDialect } from '../../src/migrations/migrator.ts'
 import { configure, unstarted } from '../support/app.ts'
 import { copyProject, database, MIGRATIONS, migrationsFolder, query, ROOT, until } from '../support/helper.ts'
 
 const migration = (...statements: string[]) =>
   `import { sql } from 'kysely'
-export const up = async (db) => { ${statements.map((sql) => `await sql\`${sql}\`.execute(db)`).join('; ')} }
+export const up = async (db) => { ${statements.map((statement) => `await sql\`${statement}\`.execute(db)`).join('; ')} }
 export const down = async () => {}
 `
 const CONCURRENTLY = `${migration('create unique index concurrently members_name on members (name)')}
@@ -49,6 +50,18 @@ async function boot(t: Test, folder: string, variables: NodeJS.ProcessEnv): Prom
   await app.lifecycle.start()
 }
 
+/** The migrator, and what tells the names of those that it ran. */
+async function open(t: Test, DATABASE_URL: string, folder: string) {
+  const db = new Kysely<never>({ dialect: migrationDialect(await configure(t, { DATABASE_URL })) })
+  t.teardown(() => db.destroy())
+  const names = async (run: Promise<MigrationResultSet>) => {
+    const { error, results = [] } = await run
+    if (error) throw error
+    return results.map(({ direction, migrationName }) => `${direction} ${migrationName.slice(15)}`)
+  }
+  return { db, migrator: createMigrator(db, { folder }), names }
+}
+
 /** Runs the CLI in the copy; resolves to what it prints, whether it fails or not. */
 async function kysely(directory: string, DATABASE_URL: string, ...args: string[]): Promise<string> {
   const env = {
@@ -79,7 +92,7 @@ t.test('boot: one that fails is named, with the INVALID index that it left, and 
   const failure = /INVALID, left by a try that was cut short: members_name\. DROP INDEX CONCURRENTLY/
   for (const run of [1, 2]) {
     await t.rejects(boot(t, folder, { DATABASE_URL }), {
-      message: '99990102000000_index failed and was not rolled back',
+      message: /^99990102000000_index failed and was not rolled back/,
       cause: { message: failure },
     })
     t.same(await query(DATABASE_URL, INDEXES), [{ valid: false }], `run ${run}`)
@@ -103,14 +116,7 @@ t.test('one that opts out and leaves no index behind says what failed', async (t
 
 t.test('list, up, latest, to a name, down, and all the way back', async (t) => {
   const { folder, DATABASE_URL } = await pending(t)
-  const db = new Kysely<never>({ dialect: migrationDialect(await configure(t, { DATABASE_URL })) })
-  t.teardown(() => db.destroy())
-  const migrator = createMigrator(db, { folder })
-  const names = async (run: Promise<MigrationResultSet>) => {
-    const { error, results = [] } = await run
-    if (error) throw error
-    return results.map(({ direction, migrationName }) => `${direction} ${migrationName.slice(15)}`)
-  }
+  const { migrator, names } = await open(t, DATABASE_URL, folder)
   await query(DATABASE_URL, "insert into kysely_migration values ('99981231000000_newer', '2026-12-31T00:00:00.000Z')")
   t.match(await migrator.getMigrations(), [
     ...MIGRATIONS.map((name) => ({ name, executedAt: Date })),
@@ -160,6 +166,51 @@ t.test('one that cannot tell whether it is applied is named', async (t) => {
   }
 })
 
+t.test('an INVALID index that is not its own, or that somebody builds, holds up no migration', async (t) => {
+  const postgres = await startPostgres()
+  t.teardown(() => postgres.close())
+  for (const role of ['owner', 'member', 'other']) {
+    await query(postgres.url, `create role ${role} login password 'secret'`)
+  }
+  await query(postgres.url, 'create database app owner owner')
+  const superuser = Object.assign(new URL(postgres.url), { pathname: '/app' }).href
+  const as = (username: string) => Object.assign(new URL(superuser), { username, password: 'secret' }).href
+  await query(superuser, 'grant owner to member; create schema others authorization other')
+  const files: Record<string, string> = {}
+  const migrate = (url: string, name: string, statement: string) => {
+    const content = `${migration(statement)}\nexport const transaction = false\n`
+    files[`9999010${Object.keys(files).length}000000_${name}.ts`] = content
+    return boot(t, migrationsFolder(t, files), { DATABASE_URL: url })
+  }
+  await query(as('owner'), "create table apart (); create table members (name text); insert into members values ('a')")
+
+  await query(as('other'), 'create table others.things as select 1 as id from generate_series(1, 2)')
+  const invalid = query(as('other'), 'create unique index concurrently on others.things (id)')
+  await t.rejects(invalid, { code: '23505' })
+  await migrate(as('owner'), 'owner', 'vacuum apart')
+  await migrate(superuser, 'superuser', 'vacuum apart')
+
+  const older = new pg.Client(as('owner'))
+  await older.connect()
+  t.teardown(() => older.end())
+  await older.query("begin; insert into members values ('a')")
+  const built = query(superuser, 'create index concurrently building on members (name)')
+  await until(
+    () => query(superuser, "select from pg_index where indexrelid = to_regclass('building') and not indisvalid"),
+    ({ length }) => length === 1,
+  )
+  await migrate(as('owner'), 'while_one_is_built', 'vacuum apart')
+  await older.query('commit')
+  await built
+
+  const failure = { message: /not rolled back/, cause: { message: /cut short: members_name\./ } }
+  await t.rejects(
+    migrate(as('member'), 'member', 'create unique index concurrently members_name on members (name)'),
+    failure,
+  )
+  t.pass("the index is the owner's, and its rights are the member's")
+})
+
 t.test('an index that is built while older transactions run is waited for, however long they take', async (t) => {
   const { folder, DATABASE_URL } = await pending(t)
   const older = new pg.Client(DATABASE_URL)
@@ -179,19 +230,139 @@ t.test('an index that is built while older transactions run is waited for, howev
   await booted
 })
 
+t.test('an enum value that the next file uses: one by one, and all at once, up and down', async (t) => {
+  const DATABASE_URL = await database(t)
+  await query(DATABASE_URL, "create type state as enum ('open'); create table states (state state)")
+  const folder = migrationsFolder(t, {
+    '99990101000000_add.ts': migration("alter type state add value if not exists 'closed'"),
+    '99990102000000_use.ts': `import { sql } from 'kysely'
+export const up = (db) => sql\`insert into states values ('closed')\`.execute(db)
+export const down = (db) => sql\`delete from states where state = 'closed'\`.execute(db)
+`,
+  })
+  const { migrator, names } = await open(t, DATABASE_URL, folder)
+  t.same(await names(migrator.migrateToLatest()), ['Up add', 'Up use'])
+  t.same(await names(migrator.migrateTo(MIGRATIONS.at(-1) as string)), ['Down use', 'Down add'])
+  t.same(await query(DATABASE_URL, 'select from states'), [])
+  for (const step of ['Up add', 'Up use']) t.same(await names(migrator.migrateUp()), [step])
+  t.same(await query(DATABASE_URL, 'select state from states'), [{ state: 'closed' }])
+  for (const step of ['Down use', 'Down add']) t.same(await names(migrator.migrateDown()), [step])
+})
+
+t.test('one that fails is named and rolled back, and those before it stay as they went, up and down', async (t) => {
+  const DATABASE_URL = await database(t)
+  const folder = migrationsFolder(t, {
+    '99990101000000_one_way.ts': `import { sql } from 'kysely'
+export const up = async () => {}
+export const down = async (db) => {
+  await sql\`create table gone ()\`.execute(db)
+  throw new Error('one way')
+}
+`,
+    '99990102000000_first.ts': migration('create table if not exists first ()'),
+    '99990103000000_second.ts': migration('create table second ()', 'create table first ()'),
+    '99990104000000_third.ts': migration('create table third ()'),
+  })
+  const { migrator } = await open(t, DATABASE_URL, folder)
+  const tables = "select relname from pg_class where relname in ('first', 'second', 'third', 'gone')"
+  t.match(await migrator.migrateToLatest(), {
+    error: {
+      message:
+        '99990103000000_second failed and was rolled back: nothing of it is left; 2 applied before it stay applied',
+      cause: { code: '42P07' },
+    },
+    results: ['Success', 'Success', 'Error', 'NotExecuted'].map((status) => ({ direction: 'Up', status })),
+  })
+  t.match(await migrator.migrateTo(NO_MIGRATIONS), {
+    error: {
+      message:
+        '99990101000000_one_way failed and was rolled back: nothing of it is left; 1 undone before it stay undone',
+      cause: { message: 'one way' },
+    },
+    results: { 0: { direction: 'Down', status: 'Success' }, 1: { status: 'Error' }, 2: { status: 'NotExecuted' } },
+  })
+  t.same(await query(DATABASE_URL, tables), [{ relname: 'first' }])
+  t.same(await query(DATABASE_URL, APPLIED), [{ name: 'one_way' }])
+})
+
+t.test('what row-level security would keep from rows fails, up and down, and says what to do', async (t) => {
+  const DATABASE_URL = await withMembers(t)
+  await query(DATABASE_URL, "insert into members (slug) values ('a'), ('b')")
+  await query(DATABASE_URL, 'create table slugs (slug text primary key)')
+  await query(DATABASE_URL, 'alter table members enable row level security, force row level security')
+  const statements = {
+    update: 'update members set name = slug',
+    copy: 'create table copy as select * from members; drop table members; alter table copy rename to members',
+    key: 'alter table members add foreign key (slug) references slugs',
+  }
+  const failure = (name: string, left: string) => ({
+    message: `99990101000000_${name} failed and was ${left}`,
+    cause: {
+      message: /^query would .* table "members"\. Its owner sees all rows between .*no force/,
+      cause: Object,
+    },
+  })
+  for (const [name, statement] of Object.entries(statements)) {
+    await query(DATABASE_URL, `begin; ${statement}; rollback`)
+    t.pass('it passes elsewhere, over no row')
+    for (const [transaction, left] of [
+      [true, 'rolled back: nothing of it is left'],
+      [false, 'not rolled back'],
+    ] as const) {
+      const file = `${name}_${transaction}` // a name of its own: Node.js imports each path once
+      const content = `${migration(statement)}\nexport const transaction = ${transaction}\n`
+      const folder = migrationsFolder(t, { [`99990101000000_${file}.ts`]: content })
+      const { db, migrator } = await open(t, DATABASE_URL, folder)
+      t.match((await migrator.migrateToLatest()).error, failure(file, left))
+      const session = sql<{
+        rows: string
+        lock: string
+      }>`select current_setting('row_security') as rows, current_setting('lock_timeout') as lock`
+      t.same((await session.execute(db)).rows, [{ rows: 'on', lock: '5s' }], 'the session is as it was')
+    }
+  }
+  const down = `import { sql } from 'kysely'
+export const up = async () => {}
+export const down = (db) => sql\`delete from members\`.execute(db)
+`
+  const { migrator } = await open(t, DATABASE_URL, migrationsFolder(t, { '99990101000000_down.ts': down }))
+  t.equal((await migrator.migrateToLatest()).error, undefined)
+  t.match((await migrator.migrateDown()).error, failure('down', 'rolled back: nothing of it is left'))
+  await query(DATABASE_URL, 'alter table members no force row level security')
+  t.same(await query(DATABASE_URL, 'select * from members'), [
+    { slug: 'a', name: null },
+    { slug: 'b', name: null },
+  ])
+})
+
+t.test('one whose deferred constraint fails is named: COMMIT would say not whose it is', async (t) => {
+  const statement = 'create table deferred (id int unique deferrable initially deferred)'
+  const folder = migrationsFolder(t, {
+    '99990101000000_deferred.ts': migration(statement, 'insert into deferred values (1), (1)'),
+  })
+  await t.rejects(boot(t, folder, { DATABASE_URL: await database(t) }), {
+    message: '99990101000000_deferred failed and was rolled back: nothing of it is left',
+    cause: { code: '23505' },
+  })
+})
+
 t.test('what a locked table kept out is tried again, a bounded number of times', async (t) => {
-  const files = { '99990101000000_alter.ts': migration('alter table members add column x int') }
+  const files = {
+    '99990101000000_before.ts': migration('create table before ()'),
+    '99990102000000_alter.ts': migration('alter table members add column x int'),
+  }
   const { directory, DATABASE_URL } = await project(t, files)
   const holder = new pg.Client(DATABASE_URL)
   await holder.connect()
   t.teardown(() => holder.end())
   await holder.query('begin; lock table members')
   const given = await kysely(directory, DATABASE_URL, 'migrate:latest')
-  t.equal(given.match(/a table is locked: 99990101000000_alter rolled back, trying again/g)?.length, 4)
+  t.equal(given.match(/a table is locked: 99990102000000_alter rolled back, trying again/g)?.length, 4)
+  t.match(given, /99990102000000_alter failed and was rolled back.*1 applied before it stay applied/)
   t.match(given, /A table stayed locked, 5 times/)
   const folder = migrationsFolder(t, files)
   await t.rejects(boot(t, folder, { DATABASE_URL, MIGRATION_LOCK_TIMEOUT_MS: '50' }), {
-    message: '99990101000000_alter failed and was rolled back',
+    message: '99990102000000_alter failed and was rolled back: nothing of it is left',
     cause: { message: 'A table stayed locked, 5 times' },
   })
   await holder.query('rollback')
