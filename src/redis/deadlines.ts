@@ -30,14 +30,14 @@ interface TimedConnection {
 Object.assign(Redis.prototype, {
   setSocketTimeout(this: TimedConnection) {
     const { stream, options } = this
-    const timer = deadline(options.socketTimeout, () => {
-      if (this.socketTimeoutTimer !== timer) return // answered
+    let silent: Socket | undefined = stream
+    this.socketTimeoutTimer = deadline(options.socketTimeout, () => {
       this.socketTimeoutTimer = undefined
-      stream.destroy(new Error(`Socket timeout: no data within ${options.socketTimeout} ms`))
+      silent?.destroy(new Error(`Socket timeout: no data within ${options.socketTimeout} ms`))
     })
-    this.socketTimeoutTimer = timer
     // Behind ioredis' own listener, which takes the answered commands out of the queue.
     stream.once('data', () => {
+      silent = undefined
       clearTimeout(this.socketTimeoutTimer)
       this.socketTimeoutTimer = undefined
       if (this.commandQueue.length > 0) this.setSocketTimeout()
