@@ -85,7 +85,6 @@ export interface DB {
     remove: [
       'src/metrics',
       'src/database/metrics.ts',
-      'src/database/pool.ts',
       'src/migrations/metrics.ts',
       'src/cache/metrics.ts',
       'test/metrics',
@@ -100,7 +99,6 @@ export interface DB {
       { file: 'src/database/index.ts', lines: ["import('./metrics.ts')"] },
       { file: 'src/migrations/index.ts', lines: ["import('./metrics.ts')"] },
       { file: 'src/cache/index.ts', from: ", metrics: () => import('./metrics.ts')" },
-      { file: 'src/database/database.ts', lines: ['CountingPool', "import pg from 'pg'"] },
     ],
     packages: ['@prometheus-io/client', 'prom2javascript', '@kubernetes-models/prometheus-operator'],
   },
@@ -189,7 +187,7 @@ export interface DB {
     description: 'the bench: the service beside others, its costs, its behaviour in outages',
     remove: ['bench', 'docs/bench.md'],
     edit: [{ file: 'tsconfig.json', from: '"bench/*.ts", ' }],
-    scripts: ['bench', 'bench:faults', 'soak'],
+    scripts: ['bench', 'bench:faults', 'soak', 'soak:requests'],
   },
   faults: {
     description: 'the fault suite: tests that stop, freeze and cut off the backends',

@@ -9,10 +9,11 @@ import { connectionOptions } from '../../src/database/connection.ts'
 import { Probe } from '../../src/database/probe.ts'
 import { build, configure, unstarted } from '../support/app.ts'
 import { database, event, MIGRATIONS, query, sharedDatabase, until } from '../support/helper.ts'
-import { needsPgbouncer, over, pooled, startPgbouncer } from '../support/pgbouncer.ts'
+import { needsPgbouncer, over, pooled } from '../support/pgbouncer.ts'
+import { startPgbouncer } from '../support/pgbouncer-server.ts'
 import { Service } from '../support/process.ts'
 import { DATABASE_URL, eachIsOneProblem, secretFile } from '../support/settings.ts'
-import { TcpProxy } from '../support/tools.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
 
 const TERMINATE =
   'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'

@@ -8,7 +8,7 @@ import { Statements } from '../../src/database/statements.ts'
 import { build, configure } from '../support/app.ts'
 import { backends, database, PATIENCE_MS, query, sharedDatabase, until } from '../support/helper.ts'
 import { needsPgbouncer, pooled } from '../support/pgbouncer.ts'
-import { TcpProxy } from '../support/tools.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
 
 t.test('the pool is renewed: idle connections now, those in use when they are given back', async (t) => {
   const { pg } = await build(t)

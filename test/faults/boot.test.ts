@@ -6,7 +6,8 @@ import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { copyProject, database, event, MIGRATIONS, query, sharedDatabase, until } from '../support/helper.ts'
 import { preload, Service } from '../support/process.ts'
-import { ask, Prober, probers, SHIPPED, TcpProxy } from '../support/tools.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
+import { ask, Prober, probers, SHIPPED } from '../support/tools.ts'
 
 // Most of what these tests do is wait.
 t.jobs = 3

@@ -3,7 +3,8 @@ import { startPostgres } from '../../dev/postgres.ts'
 import { startRedis } from '../../dev/redis.ts'
 import { sharedDatabase, until } from '../support/helper.ts'
 import { Service } from '../support/process.ts'
-import { ask, databasePassed, Prober, ROUTES, reasonOf, SHIPPED, TcpProxy } from '../support/tools.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
+import { ask, databasePassed, Prober, ROUTES, reasonOf, SHIPPED } from '../support/tools.ts'
 
 // Each test leaves it as it was.
 const redis = await startRedis()

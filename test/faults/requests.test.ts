@@ -3,7 +3,8 @@ import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { query, ROOT, until } from '../support/helper.ts'
 import { Service } from '../support/process.ts'
-import { type Answer, ask, Prober, probers, ROUTES, reasonOf, SHIPPED, TcpProxy } from '../support/tools.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
+import { type Answer, ask, Prober, probers, ROUTES, reasonOf, SHIPPED } from '../support/tools.ts'
 
 /** Connections of the pool. */
 const POOL_MAX = 4

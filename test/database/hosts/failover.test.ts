@@ -12,7 +12,8 @@ import hosts from '../../../src/database/hosts/index.ts'
 import { build, configure } from '../../support/app.ts'
 import { database, query, shell, until, within } from '../../support/helper.ts'
 import { DATABASE_URL, eachIsOneProblem } from '../../support/settings.ts'
-import { probers, reasonOf, TcpProxy } from '../../support/tools.ts'
+import { TcpProxy } from '../../support/tcp-proxy.ts'
+import { probers, reasonOf } from '../../support/tools.ts'
 
 const SETTINGS = { wal_level: 'replica', max_wal_senders: '5', synchronous_commit: 'on' }
 

@@ -1,0 +1,96 @@
+import { EventEmitter, once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+
+/** A test, or whatever else ends. */
+export interface Ends {
+  teardown(end: () => unknown): void
+}
+
+/**
+ * A TCP proxy in front of a server: the one address of several servers, and a network that swallows every byte in both
+ * directions without telling anybody.
+ */
+export class TcpProxy {
+  #sockets = new Set<Socket>()
+  #connections: { dead: boolean }[] = []
+  #swallows = false
+  readonly #swallowed = new EventEmitter()
+  readonly url: string
+  #target: string
+
+  private constructor(url: string, target: string) {
+    this.url = url
+    this.#target = target
+  }
+
+  static async start(t: Ends, target: string): Promise<TcpProxy> {
+    const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const url = new URL(target)
+    url.port = String((server.address() as AddressInfo).port)
+    const proxy = new TcpProxy(url.href, target)
+    server.on('connection', (client) => {
+      const { hostname, port } = new URL(proxy.#target)
+      proxy.#join(client, connect(Number(port), hostname))
+    })
+    t.teardown(() => {
+      server.close()
+      for (const socket of proxy.#sockets) socket.destroy()
+    })
+    return proxy
+  }
+
+  /** From now on nothing arrives, and nobody is told. */
+  swallow(): void {
+    this.#swallows = true
+  }
+
+  /** Waits until something was swallowed, then heals, and cuts every connection of before. */
+  async cut(): Promise<void> {
+    await once(this.#swallowed, 'data')
+    this.heal()
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  /** New connections work again; those of before stay dead. */
+  heal(): void {
+    this.#swallows = false
+  }
+
+  /** The connections of before die in silence, all or those that were opened first; new ones work. */
+  deaden(count = this.#connections.length): void {
+    for (const connection of this.#connections.slice(0, count)) connection.dead = true
+  }
+
+  /** How many connections there have been. */
+  get count(): number {
+    return this.#connections.length
+  }
+
+  /** From now on new connections lead to another server. */
+  lead(target: string): void {
+    this.#target = target
+  }
+
+  #join(client: Socket, server: Socket): void {
+    const connection = { dead: false }
+    this.#connections.push(connection)
+    for (const [from, to] of [
+      [client, server],
+      [server, client],
+    ] as const) {
+      this.#sockets.add(from)
+      from.on('error', () => {})
+      from.on('close', () => this.#sockets.delete(from))
+      from.on('data', (chunk) => {
+        connection.dead ||= this.#swallows
+        if (connection.dead) this.#swallowed.emit('data')
+        else to.write(chunk)
+      })
+      from.on('end', () => {
+        connection.dead ||= this.#swallows
+        if (!connection.dead) to.end()
+      })
+    }
+  }
+}
