@@ -1,6 +1,7 @@
 import { type QueryExecutorProvider, sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
 import { NotRolledBackError } from './errors.ts'
+import { RESET } from './in-transaction.ts'
 
 /**
  * Runs what no transaction may hold, such as CREATE INDEX CONCURRENTLY. That waits for every older transaction and
@@ -18,7 +19,7 @@ export function concurrently(run: Migration['up']): Migration['up'] {
       await refuseInvalidIndexes(db, err)
       throw new NotRolledBackError((err as Error).message, { cause: err })
     } finally {
-      await sql`reset lock_timeout; reset row_security`.execute(db)
+      await RESET.execute(db)
     }
   }
 }

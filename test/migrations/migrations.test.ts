@@ -108,6 +108,12 @@ t.test('what keeps the migrations from being run is said, and nothing of them is
       'export const up = async () => { throw undefined }',
       '99990101000000_nothing failed and was rolled back: nothing of it is left',
     ],
+    // A connection to a socket that is not there has the same code.
+    [
+      '99990101000000_reads.ts',
+      "import { readFileSync } from 'node:fs'\nexport const up = async () => readFileSync('missing.sql')",
+      '99990101000000_reads failed and was rolled back: nothing of it is left',
+    ],
     ['99990101000000_long.ts', LONG, '99990101000000_long failed and was rolled back: nothing of it is left'],
     [
       '99990101000000_word.ts',
