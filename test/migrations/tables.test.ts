@@ -176,7 +176,7 @@ t.test('the command line and the types of the tables follow DATABASE_SCHEMA', as
   await shell('kysely', ['migrate:latest'], variables)
   await query(
     variables.DATABASE_URL,
-    'create schema other; create table other.kysely_migration (); create table other.x ()',
+    'create schema other; create table other.kysely_migration (); create table other.x (x int)',
   )
   t.match(await shell('kysely', ['migrate:list'], variables), new RegExp(applied))
   t.match(await shell('kysely', ['sql', 'select current_schema()', '-f', 'json'], variables), /"current_schema": "app"/)
