@@ -2,10 +2,10 @@ import { sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
 
 /**
- * Takes back what a migration has set for its session, as the first line of a dump does with the search_path: run one
- * by one, no migration finds what another one has set.
+ * Takes back what a migration leaves in its session, such as the search_path that the first line of a dump sets, or a
+ * temporary table: run one by one, no migration finds what another one has left there.
  */
-export const RESET = sql`reset session authorization; reset role; reset all`
+export const RESET = sql`reset session authorization; reset role; reset all; discard temp`
 
 /**
  * Runs a migration inside its transaction. A migration has no tenant: row-level security that holds for the table's

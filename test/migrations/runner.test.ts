@@ -253,10 +253,11 @@ export const down = (db) => sql\`delete from states where state = 'closed'\`.exe
   for (const step of ['Down use', 'Down add']) t.same(await names(migrator.migrateDown()), [step])
 })
 
-t.test('what one has set for its session is taken back: all at once goes as one by one', async (t) => {
+t.test('what one leaves in its session is taken back: all at once goes as one by one', async (t) => {
   const folder = migrationsFolder(t, {
     '99990101000000_dump.ts': migration(
       "select set_config('search_path', '', false), set_config('app.tenant_id', 'one', false)",
+      'create temporary table scratch ()',
     ),
     '99990102000000_index.ts': `${migration('create index concurrently on members (name)', "set lock_timeout = '1h'; set search_path = ''")}
 export const transaction = false
@@ -264,6 +265,7 @@ export const transaction = false
     '99990103000000_after.ts': migration(
       `create table after as select current_setting('lock_timeout') as wait,
          current_setting('app.tenant_id', true) as tenant, current_setting('row_security') as row_security`,
+      'create temporary table scratch ()',
     ),
   })
   const DATABASE_URL = await withMembers(t)
