@@ -148,8 +148,8 @@ t.test('a migration that is older than an applied one: the command that cures it
     code: 'MIGRATION_FAILED',
     message:
       '20200101000000_late, 20200102000000_later: older than 99990101000059_last, which is applied. Rename: ' +
-      'git mv migrations/20200101000000_late.ts migrations/99990101000060_late.ts && ' +
-      'git mv migrations/20200102000000_later.ts migrations/99990101000061_later.ts',
+      'mv migrations/20200101000000_late.ts migrations/99990101000060_late.ts && ' +
+      'mv migrations/20200102000000_later.ts migrations/99990101000061_later.ts',
   })
   await start({ ...last, '99990101000060_late.ts': late, '99990101000061_later.ts': later })
   t.same(await query(DATABASE_URL, 'select from late, later'), [])
