@@ -222,11 +222,14 @@ t.test('a role that may not make its tables is told what to grant, and that help
 t.test('tables that another role has made so far: said, and the statements of the docs cure it', async (t) => {
   const { superuser, ...variables } = await owned('handed_over')
   await query(superuser, 'alter database handed_over owner to serving')
-  await boot(t, { DATABASE_URL: variables.DATABASE_URL })
+  const migration = (statement: string) => `import { sql } from 'kysely'
+export const up = (db) => sql\`${statement}\`.execute(db)
+`
+  const old = { '99990101000000_old.ts': migration('create table old ()') }
+  await boot(t, { DATABASE_URL: variables.DATABASE_URL }, migrationsFolder(t, old))
   const folder = migrationsFolder(t, {
-    '99990101000000_new.ts': `import { sql } from 'kysely'
-export const up = (db) => sql\`alter table tenants add x text; set role serving\`.execute(db)
-`,
+    ...old,
+    '99990102000000_new.ts': migration('alter table old add x text; set role serving'),
   })
   await t.rejects(boot(t, variables, folder), {
     code: 'MIGRATION_FAILED',
@@ -242,7 +245,7 @@ export const up = (db) => sql\`alter table tenants add x text; set role serving\
   )
   const app = await boot(t, variables, folder)
   t.match(app.migrations.state, { pending: [], unknown: [] })
-  await app.pg.query('select x from tenants')
+  await app.pg.query('select x from old')
   await t.rejects(app.pg.query('delete from kysely_migration'), { code: '42501' })
 })
 
