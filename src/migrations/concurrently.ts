@@ -16,6 +16,8 @@ export function concurrently(run: Migration['up']): Migration['up'] {
     try {
       await run(db)
     } catch (err) {
+      // Inside a transaction that it has begun itself nothing else can be asked.
+      await sql`select`.execute(db).catch(() => sql`rollback`.execute(db))
       await refuseInvalidIndexes(db, err)
       throw new NotRolledBackError((err as Error).message, { cause: err })
     } finally {

@@ -105,13 +105,15 @@ t.test('boot: one that fails is named, with the INVALID index that it left, and 
 })
 
 t.test('one that opts out and leaves no index behind says what failed', async (t) => {
-  const folder = migrationsFolder(t, {
-    '99990101000000_vacuum.ts': `${migration('vacuum nothing')}\nexport const transaction = false`,
-  })
-  await t.rejects(boot(t, folder, { DATABASE_URL: await database(t) }), {
-    message: '99990101000000_vacuum failed and was not rolled back',
-    cause: { message: 'relation "nothing" does not exist' },
-  })
+  for (const statements of [['vacuum nothing'], ['begin', 'lock nothing']]) {
+    const folder = migrationsFolder(t, {
+      '99990101000000_vacuum.ts': `${migration(...statements)}\nexport const transaction = false`,
+    })
+    await t.rejects(boot(t, folder, { DATABASE_URL: await database(t) }), {
+      message: '99990101000000_vacuum failed and was not rolled back',
+      cause: { message: 'relation "nothing" does not exist' },
+    })
+  }
 })
 
 t.test('list, up, latest, to a name, down, and all the way back', async (t) => {
