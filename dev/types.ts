@@ -17,20 +17,26 @@ if (!DATABASE_URL) {
   process.exit(1)
 }
 const tables = ['--dialect', 'postgres', '--out-file', 'src/database/types.ts']
-// What an extension brings is not the service's.
-const others = ['--exclude-pattern', '*timescaledb_*.*']
+const { schema, foreign } = await schemas(DATABASE_URL)
+// What an extension brings is not the service's, and a schema with migrations of its own is another service's.
+const others = ['--exclude-pattern', `{${['*timescaledb_*', ...foreign].map((name) => `${name}.*`)},}`]
 // A query names no schema where the search_path leads to the table.
-const own = ['--default-schema', DATABASE_SCHEMA || (await currentSchema(DATABASE_URL))]
+const own = ['--default-schema', schema]
 const { status } = spawnSync(process.execPath, [CODEGEN, ...tables, ...others, ...own, ...process.argv.slice(2)], {
   cwd: ROOT,
   stdio: 'inherit',
 })
 process.exitCode = status ?? 1
 
-async function currentSchema(connectionString: string): Promise<string> {
+async function schemas(connectionString: string): Promise<{ schema: string; foreign: string[] }> {
   const client = new Client({ connectionString })
   await client.connect()
-  const { rows } = await client.query('select current_schema() as schema')
+  const { rows } = await client.query(
+    `select own as schema, array(select nspname::text from pg_class join pg_namespace n on n.oid = relnamespace
+              where relname = 'kysely_migration' and nspname <> own) as foreign
+       from coalesce($1, current_schema()) as own`,
+    [DATABASE_SCHEMA || null],
+  )
   await client.end()
-  return rows[0].schema
+  return rows[0]
 }

@@ -6,6 +6,10 @@ const SETTINGS: Record<string, string> = {
   idle_in_transaction_session_timeout: 'DATABASE_IDLE_TRANSACTION_TIMEOUT_MS=0',
 }
 
+/** No such password, role or database: the service's own connection would be refused with the same words. */
+const REFUSED = /^(28P01|28000|3D000)$/
+const MIGRATION_URL = 'over DATABASE_MIGRATION_URL, or what stands in for it'
+
 type Connected = ((err: Error) => void) | ((err: null, client: pg.Client) => void)
 
 /**
@@ -37,13 +41,15 @@ export function presentClient(
 }
 
 function withCure(err: Error, use: 'service' | 'migration'): Error {
-  const cure = cureOf(err.message, use)
+  const cure = cureOf(err as pg.DatabaseError, use)
   if (cure) err.message += ` (${cure})`
   return err
 }
 
-function cureOf(message: string, use: 'service' | 'migration'): string | undefined {
-  if (/client password must be/.test(message)) return 'DATABASE_URL, POSTGRES_PASSWORD and PGPASSWORD have none'
+function cureOf({ code, message }: pg.DatabaseError, use: 'service' | 'migration'): string | undefined {
+  const hasNone = /client password must be/.test(message)
+  if (use === 'migration' && (hasNone || REFUSED.test(code as string))) return MIGRATION_URL
+  if (hasNone) return 'DATABASE_URL, POSTGRES_PASSWORD and PGPASSWORD have none'
   const refused = /unsupported .*startup parameter.*: (\w+)/.exec(message)
   if (!refused) return undefined
   if (use === 'migration') return 'DATABASE_MIGRATION_URL must lead to the server itself, not to a pooler'

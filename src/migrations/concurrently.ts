@@ -1,6 +1,7 @@
 import { type QueryExecutorProvider, sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
 import { NotRolledBackError } from './errors.ts'
+import { RESET } from './in-transaction.ts'
 
 /**
  * Runs what no transaction may hold, such as CREATE INDEX CONCURRENTLY. That waits for every older transaction and
@@ -15,10 +16,12 @@ export function concurrently(run: Migration['up']): Migration['up'] {
     try {
       await run(db)
     } catch (err) {
+      // Inside a transaction that it has begun itself nothing else can be asked.
+      await sql`select`.execute(db).catch(() => sql`rollback`.execute(db))
       await refuseInvalidIndexes(db, err)
       throw new NotRolledBackError((err as Error).message, { cause: err })
     } finally {
-      await sql`reset lock_timeout; reset row_security`.execute(db)
+      await RESET.execute(db)
     }
   }
 }

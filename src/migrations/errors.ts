@@ -9,15 +9,18 @@ export class MigrationError extends Error {
 /** A migration that ran outside a transaction failed: what it did before that is done. */
 export class NotRolledBackError extends Error {}
 
-/** The server ends a statement or a transaction that takes longer than it or its role allows: it would again. */
-const CUT_OFF = /^(57014|25P04)$/
+/**
+ * The server ends a statement or a transaction that takes longer than it or its role allows: it would again. A file that
+ * a migration reads is missing: a connection that is there already gives no such code.
+ */
+const OWN_FAULT = /^(57014|25P04|ENOENT)$/
 
 /**
  * The error of a migration, which names it and says what is left. A lost connection's stays as it is, because that is
  * no fault of the migration. `before`: how many went the same way before it.
  */
 export function failed({ migrationName, direction }: MigrationResult, before: number, cause: unknown): unknown {
-  const isFailure = isPermanent(cause) || CUT_OFF.test(redact(cause).code as string)
+  const isFailure = isPermanent(cause) || OWN_FAULT.test(redact(cause).code as string)
   if (reasonOf(cause) !== 'error' && !isFailure) return cause
   const rolledBack = cause instanceof NotRolledBackError ? 'not rolled back' : 'rolled back: nothing of it is left'
   const done = direction === 'Up' ? 'applied' : 'undone'

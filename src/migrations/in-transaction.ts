@@ -2,6 +2,12 @@ import { sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
 
 /**
+ * Takes back what a migration leaves in its session, such as the search_path that the first line of a dump sets, or a
+ * temporary table: run one by one, no migration finds what another one has left there.
+ */
+export const RESET = sql`reset session authorization; reset role; reset all; discard temp`
+
+/**
  * Runs a migration inside its transaction. A migration has no tenant: row-level security that holds for the table's
  * owner too (FORCE) would hide every row from it, and an `update` would change none and say complete. With
  * `row_security` off PostgreSQL refuses what would miss rows (42501).
@@ -12,5 +18,6 @@ export function inTransaction(run: Migration['up']): Migration['up'] {
     await run(db)
     // Before COMMIT, which checks the deferred ones: an error of COMMIT says not whose it is.
     await sql`set constraints all immediate`.execute(db)
+    await RESET.execute(db)
   }
 }

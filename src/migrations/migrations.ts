@@ -6,7 +6,7 @@ import { retry } from '../core/retry.ts'
 import { MigrationError } from './errors.ts'
 import { createMigrator, type MigrationState, migrationDialect, migrationState } from './migrator.ts'
 import type { MigrationOptions } from './options.ts'
-import { schemaOf, whereabouts } from './tables.ts'
+import { refuseElsewhere, schemaOf, whereabouts } from './tables.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -69,6 +69,7 @@ export default fp<{ folder?: string }>(
             throw new MigrationError(`pending: ${pending.join(', ')} (looked as ${await place(db)})`)
           }
           if (pending.length > 0) await migrate(signal, waitFor)
+          if (schema) await refuseElsewhere(db, schema)
           // Also with `check`: a release that is rolled back, or an old pod that starts again in a rollout, must boot.
           if (unknown.length > 0) log.warn({ unknown }, 'the database is ahead of this code')
         },

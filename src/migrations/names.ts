@@ -7,16 +7,14 @@ export function timestamp(): string {
 
 /**
  * Throws for pending ones that sort before an applied one, such as those of a branch that was merged late: Kysely
- * refuses them. The error has the command that renames them.
+ * refuses them. The error has the command that renames them: not git's, to which a new file may be unknown.
  */
 export function refuseLate(applied: string[], pending: string[]): void {
   const last = applied.toSorted().at(-1) ?? ''
   const late = pending.filter((name) => name < last)
   if (late.length === 0) return
   const next = Math.max(Number(timestamp()), Number.parseInt(last, 10) + 1)
-  const commands = late.map(
-    (name, index) => `git mv migrations/${name}.ts migrations/${next + index}_${name.slice(15)}.ts`,
-  )
+  const commands = late.map((name, index) => `mv migrations/${name}.ts migrations/${next + index}_${name.slice(15)}.ts`)
   throw new MigrationError(`${late.join(', ')}: older than ${last}, which is applied. Rename: ${commands.join(' && ')}`)
 }
 

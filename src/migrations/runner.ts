@@ -113,7 +113,7 @@ export class MigrationRunner extends Migrator {
     const results: MigrationResult[] = plan(applied, pending).map((migrationName) => {
       return { migrationName, direction: pending.includes(migrationName) ? 'Up' : 'Down', status: 'NotExecuted' }
     })
-    if (results[0]?.direction === 'Up') refuseForeign(unknown, schema)
+    if (results.length > 0) refuseForeign(unknown, schema)
     const provider = { getMigrations: async () => migrations }
     const migrator = new Migrator({ ...this.#props, db, migrationTableSchema: schema, provider })
     for (const [index, { migrationName: name, direction }] of results.entries()) {

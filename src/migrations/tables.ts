@@ -49,10 +49,45 @@ export async function prepareTables(db: Kysely<unknown>, schema: string): Promis
   try {
     const { rows } = await sql`select where to_regnamespace(quote_ident(${schema})) is null`.execute(db)
     if (rows.length > 0) await sql`create schema ${sql.id(schema)}`.execute(db)
+    await refuseElsewhere(db, schema)
     if (!(await exists(db, schema))) await makeTables(db, schema)
+    await refuseOthers(db, schema)
     await revokeWrites(db, schema)
   } catch (err) {
     throw (err as { code?: string }).code === '42501' ? await whatToGrant(db, schema, err) : err
+  }
+}
+
+/**
+ * Throws MigrationError for a connection that may use the schema and does not look there first: a pooler that is told to
+ * ignore the search_path of a connection says nothing of it.
+ */
+export async function refuseElsewhere(db: QueryExecutorProvider, schema: string): Promise<void> {
+  const { rows } = await sql<{ role: string; path: string }>`
+    select current_user as role, current_setting('search_path') as path
+     where has_schema_privilege(to_regnamespace(quote_ident(${schema})), 'usage')
+       and current_schema() is distinct from ${schema}`.execute(db)
+  for (const { role, path } of rows) {
+    throw new MigrationError(
+      `DATABASE_SCHEMA is ${schema}, and the search_path ${path}: a pooler ignores what the connection asks for. ` +
+        `Leave DATABASE_SCHEMA unset, and: alter role ${role} set search_path = ${schema}, public`,
+    )
+  }
+}
+
+/** Throws MigrationError for tables of another role, to which this one cannot write. */
+async function refuseOthers(db: QueryExecutorProvider, schema: string): Promise<void> {
+  const { rows } = await sql<{ name: string; owner: string; role: string }>`
+    select relname as name, pg_get_userbyid(relowner) as owner, current_user as role from pg_class
+     where relnamespace = to_regnamespace(quote_ident(${schema}))
+       and relname in ('kysely_migration', 'kysely_migration_lock') and not has_table_privilege(oid, 'insert')`.execute(
+    db,
+  )
+  for (const { name, owner, role } of rows) {
+    throw new MigrationError(
+      `role ${role} may not write ${schema}.${name}, which ${owner} owns. It has to own what it migrates: ` +
+        `docs/database.md, "Roles", has the statements`,
+    )
   }
 }
 

@@ -66,14 +66,14 @@ export function clientOptions(config: Config) {
 
 /** Reads `REDIS_URL` whenever it is asked. */
 export function presentUrl(config: Config, { log }: Listener): () => string {
-  let database: string | undefined
+  let database: number | undefined
   const use = (url = '') => {
     const problem = problemOf(url)
     if (problem) throw new Error(problem)
-    const { pathname } = new URL(url)
-    database ??= pathname
+    const asked = Number(new URL(url).pathname.slice(1))
+    database ??= asked
     // ioredis selects the database of before in a new connection.
-    if (pathname !== database) throw new Error('names another database: that takes a restart')
+    if (asked !== database) throw new Error('names another database: that takes a restart')
     return url
   }
   return rotating(config, 'REDIS_URL', use, log)

@@ -246,6 +246,15 @@ t.test('a password that the address lacks comes from PGPASSWORD, and the error n
   await new Service(t, { DATABASE_URL, PGPASSWORD: decodeURIComponent(complete.password) }).logged('ready')
 })
 
+t.test('the error of the connection that migrates names where it comes from', async (t) => {
+  const DATABASE_URL = await database(t, { empty: true })
+  for (const wrong of [{ password: '' }, { password: 'hunter2' }, { pathname: 'missing' }]) {
+    const { href: DATABASE_MIGRATION_URL } = Object.assign(new URL(DATABASE_URL), wrong)
+    const app = await unstarted(t, { DATABASE_URL, DATABASE_MIGRATION_URL })
+    await t.rejects(app.lifecycle.start(), /\(over DATABASE_MIGRATION_URL, or what stands in for it\)$/)
+  }
+})
+
 t.test('what an address may hold without being encoded is understood', async (t) => {
   for (const [url, expected] of [
     ['postgres://user:p@ss:50%off@host/db', { password: 'p@ss:50%off', host: 'host' }],

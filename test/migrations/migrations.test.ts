@@ -108,6 +108,12 @@ t.test('what keeps the migrations from being run is said, and nothing of them is
       'export const up = async () => { throw undefined }',
       '99990101000000_nothing failed and was rolled back: nothing of it is left',
     ],
+    // A connection to a socket that is not there has the same code.
+    [
+      '99990101000000_reads.ts',
+      "import { readFileSync } from 'node:fs'\nexport const up = async () => readFileSync('missing.sql')",
+      '99990101000000_reads failed and was rolled back: nothing of it is left',
+    ],
     ['99990101000000_long.ts', LONG, '99990101000000_long failed and was rolled back: nothing of it is left'],
     [
       '99990101000000_word.ts',
@@ -142,8 +148,8 @@ t.test('a migration that is older than an applied one: the command that cures it
     code: 'MIGRATION_FAILED',
     message:
       '20200101000000_late, 20200102000000_later: older than 99990101000059_last, which is applied. Rename: ' +
-      'git mv migrations/20200101000000_late.ts migrations/99990101000060_late.ts && ' +
-      'git mv migrations/20200102000000_later.ts migrations/99990101000061_later.ts',
+      'mv migrations/20200101000000_late.ts migrations/99990101000060_late.ts && ' +
+      'mv migrations/20200102000000_later.ts migrations/99990101000061_later.ts',
   })
   await start({ ...last, '99990101000060_late.ts': late, '99990101000061_later.ts': later })
   t.same(await query(DATABASE_URL, 'select from late, later'), [])

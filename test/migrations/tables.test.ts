@@ -5,7 +5,7 @@ import { startPostgres } from '../../dev/postgres.ts'
 import { createMigrator, migrationDialect } from '../../src/migrations/migrator.ts'
 import { configure, unstarted } from '../support/app.ts'
 import { database, MIGRATIONS, migrationsFolder, query, shell, until } from '../support/helper.ts'
-import { needsPgbouncer, pooled } from '../support/pgbouncer.ts'
+import { needsPgbouncer, over, pooled, startPgbouncer } from '../support/pgbouncer.ts'
 import { Service } from '../support/process.ts'
 
 const server = await startPostgres({ settings: { logging_collector: 'on' } })
@@ -174,6 +174,10 @@ t.test('the command line and the types of the tables follow DATABASE_SCHEMA', as
   const applied = `✓.* ${MIGRATIONS[0]}`
   t.notMatch(await shell('kysely', ['migrate:list'], variables), new RegExp(applied))
   await shell('kysely', ['migrate:latest'], variables)
+  await query(
+    variables.DATABASE_URL,
+    'create schema other; create table other.kysely_migration (); create table other.x (x int)',
+  )
   t.match(await shell('kysely', ['migrate:list'], variables), new RegExp(applied))
   t.match(await shell('kysely', ['sql', 'select current_schema()', '-f', 'json'], variables), /"current_schema": "app"/)
   await t.resolves(shell('npm', ['run', 'types', '--', '--verify'], variables))
@@ -190,10 +194,12 @@ t.test(
     const DATABASE_URL = await database(t)
     await query(DATABASE_URL, `insert into kysely_migration values ('${FOREIGN}', '2026-12-31T00:00:00.000Z')`)
     const folder = migrationsFolder(t, { '99990101000000_new.ts': 'export const up = async () => {}' })
-    await t.rejects(boot(t, { DATABASE_URL }, folder), {
+    const failure = {
       code: 'MIGRATION_FAILED',
       message: new RegExp(`^Schema public has another service's migrations.*${FOREIGN}.*DATABASE_SCHEMA$`),
-    })
+    }
+    await t.rejects(boot(t, { DATABASE_URL }, folder), failure)
+    t.match((await (await open(t, { DATABASE_URL })).migrateDown()).error, failure)
   },
 )
 
@@ -211,6 +217,36 @@ t.test('a role that may not make its tables is told what to grant, and that help
     await query(superuser, `${cure}`)
     t.equal((await booted()).lifecycle.phase, 'serving')
   }
+})
+
+t.test('tables that another role has made so far: said, and the statements of the docs cure it', async (t) => {
+  const { superuser, ...variables } = await owned('handed_over')
+  await query(superuser, 'alter database handed_over owner to serving')
+  const migration = (statement: string) => `import { sql } from 'kysely'
+export const up = (db) => sql\`${statement}\`.execute(db)
+`
+  const old = { '99990101000000_old.ts': migration('create table old ()') }
+  await boot(t, { DATABASE_URL: variables.DATABASE_URL }, migrationsFolder(t, old))
+  const folder = migrationsFolder(t, {
+    ...old,
+    '99990102000000_new.ts': migration('alter table old add x text; set role serving'),
+  })
+  await t.rejects(boot(t, variables, folder), {
+    code: 'MIGRATION_FAILED',
+    message: /^role owner may not write public\.kysely_migration, which serving owns\..*docs\/database\.md/,
+  })
+  await query(
+    superuser,
+    `grant serving to owner;
+     reassign owned by serving to owner;
+     grant usage on schema public to serving;
+     grant select, insert, update, delete on all tables in schema public to serving;
+     grant usage, select on all sequences in schema public to serving`,
+  )
+  const app = await boot(t, variables, folder)
+  t.match(app.migrations.state, { pending: [], unknown: [] })
+  await app.pg.query('select x from old')
+  await t.rejects(app.pg.query('delete from kysely_migration'), { code: '42501' })
 })
 
 t.test('what the URL asks of the server holds beside DATABASE_SCHEMA', async (t) => {
@@ -236,3 +272,22 @@ t.test('behind PgBouncer the search_path of the role does what DATABASE_SCHEMA d
   t.match((await boot(t, variables)).migrations.state, { pending: [], unknown: [] })
   t.same(await relations(variables.DATABASE_MIGRATION_URL, 'public'), [])
 })
+
+t.test(
+  'PgBouncer that ignores what DATABASE_SCHEMA asks for: exit 1, for either of the two',
+  needsPgbouncer,
+  async (t) => {
+    const direct = await database(t, { empty: true })
+    const ignored = 'options,lock_timeout'
+    const pgbouncer = await startPgbouncer(t, direct, { ignore_startup_parameters: ignored })
+    const variables = { ...over(pgbouncer, direct), DATABASE_SCHEMA: 'app' }
+    for (const more of [{}, { DATABASE_MIGRATION_URL: pgbouncer.url, DATABASE_SCHEMA: 'other' }]) {
+      await t.rejects(boot(t, { ...variables, ...more }), {
+        code: 'MIGRATION_FAILED',
+        message: /^DATABASE_SCHEMA is \w+, and the search_path "\$user", public: a pooler ignores/,
+      })
+      t.same(await relations(direct, 'public'), [])
+    }
+    t.same(await relations(direct, 'other'), [])
+  },
+)

@@ -108,6 +108,8 @@ t.test('a user, a password and a server that are rotated are used for the next c
   await reconnects(other.url)
   t.equal(app.redis.options.port, other.port)
   t.equal(await app.redis.call('ACL', 'WHOAMI'), 'default')
+  await reconnects(`${other.url}/0`)
+  t.notMatch(JSON.stringify(app.logs), /another database/, 'the one that it has')
   await reconnects(`${other.url}/1`)
   await reconnects(other.url.replace('redis:', 'http:'))
   t.same(
