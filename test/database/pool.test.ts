@@ -93,3 +93,14 @@ t.test('an answer that arrives in parts is no silence', async (t) => {
   const parts = sql`select repeat('x', 10000), pg_sleep(0.25) from generate_series(1, 8)`
   t.equal((await parts.execute(app.db)).rows.length, 8)
 })
+
+t.test('a callback that gives back twice is told, and takes the connection from nobody', async (t) => {
+  const { pg } = await build(t, { DATABASE_POOL_MAX: '1' })
+  const done = await new Promise<() => void>((resolve, reject) =>
+    pg.connect((err, _, done) => (err ? reject(err) : resolve(done))),
+  )
+  done()
+  const next = await pg.connect()
+  t.throws(done, { message: /already been released/ })
+  next.release()
+})
