@@ -23,6 +23,8 @@ export interface Report<S> {
   running: Set<number> | undefined
   /** Another connection than before answered, because that one was lost, silent or read-only. */
   replaced: boolean
+  /** It was silent. */
+  silent: boolean
 }
 
 export interface ProbeOptions<S> {
@@ -89,8 +91,10 @@ export class Probe<S extends { pid: number } = never> {
     try {
       const { connection, ...answer } = await (isOld ? this.#renewed(before, signal) : this.#first(before, signal))
       const replaced = this.#isLost || (connection !== before && before !== undefined && !isOld)
+      // What failed is dropped by now.
+      const silent = replaced && before !== connection && this.#open.has(before as Connection)
       this.#keep(connection)
-      this.#probe.onWell?.({ ...answer, replaced })
+      this.#probe.onWell?.({ ...answer, replaced, silent })
     } catch (err) {
       this.#keep(undefined)
       signal.throwIfAborted() // the error of a connection that this dropped says nothing new

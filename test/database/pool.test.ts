@@ -73,25 +73,87 @@ t.test('a statement that is answered in the meantime is no dead connection', asy
     ({ length }) => length === 1,
   )
   await answer
-  await statements.judge({ suspects, running: new Set(), replaced: false })
+  await statements.judge({ suspects, running: new Set(), replaced: false, silent: false })
   t.equal((await client.query('select 1')).rowCount, 1)
   client.release()
+})
+
+t.test('an answer on the way is no silence, also when another statement waits behind it', async (t) => {
+  const config = await configure(t, { DATABASE_URL: await sharedDatabase() })
+  const pool = new ServicePool(connectionOptions(config))
+  t.teardown(() => pool.end())
+  const options = { check: async () => {}, bytesRead: () => 0, queryTimeoutMs: 0, silenceMs: 0 }
+  const statements = new Statements(pool, options)
+  const client = await pool.connect()
+  const first = client.query('select pg_sleep(1)')
+  const second = client.query('select pg_sleep(3)')
+  const suspects = await until(
+    () => statements.suspects(),
+    ({ length }) => length === 1,
+  )
+  await first
+  // The answer has been noted.
+  await until(
+    () => statements.suspects(),
+    ({ length }) => length === 0,
+  )
+  await statements.judge({ suspects, running: new Set(), replaced: false, silent: false })
+  t.equal((await second).rowCount, 1)
+  client.release()
+})
+
+t.test('a long statement has the time that it takes to be sent', async (t) => {
+  const config = await configure(t, { DATABASE_URL: await sharedDatabase() })
+  const pool = new ServicePool(connectionOptions(config))
+  t.teardown(() => pool.end())
+  const options = { check: async () => {}, bytesRead: () => 0, queryTimeoutMs: 0, silenceMs: 0 }
+  const statements = new Statements(pool, options)
+  const [long, short] = await Promise.all([pool.connect(), pool.connect()])
+  const answers = [
+    long.query(`select pg_sleep(1), length('${'x'.repeat(20_000_000)}')`),
+    short.query('select pg_sleep(1)'),
+  ]
+  const suspects = await until(
+    () => statements.suspects().map(({ client }) => client),
+    (clients) => clients.includes(short),
+  )
+  t.same(suspects.length, 1)
+  await Promise.all(answers)
+  for (const client of [long, short]) client.release()
 })
 
 t.test('connections to a pooler that die in silence are replaced too', needsPgbouncer, async (t) => {
   const variables = await pooled(t)
   const proxy = await TcpProxy.start(t, variables.DATABASE_URL)
   const app = await build(t, { ...variables, DATABASE_URL: proxy.url })
+  const held = await app.pg.connect()
   await sql`select 1`.execute(app.db)
   proxy.deaden()
-  await t.rejects(sql`select 1`.execute(app.db), { code: 'ECONNRESET', message: 'The connection died in silence' })
+  const silent = { code: 'ECONNRESET', message: 'The connection died in silence' }
+  await t.rejects(sql`select 1`.execute(app.db), silent)
   t.equal((await sql`select 1 as one`.execute(app.db)).rows.length, 1)
+  await t.rejects(held.query('select 1'), silent, 'also what is asked only then')
+  held.release()
 })
 
-t.test('an answer that arrives in parts is no silence', async (t) => {
-  const app = await build(t, { DATABASE_STATEMENT_TIMEOUT_MS: '0', DATABASE_QUERY_TIMEOUT_MS: '1000' })
-  const parts = sql`select repeat('x', 10000), pg_sleep(0.25) from generate_series(1, 8)`
-  t.equal((await parts.execute(app.db)).rows.length, 8)
+t.test('behind a pooler a connection that is lost says nothing of the others', needsPgbouncer, async (t) => {
+  const variables = await pooled(t)
+  const proxy = await TcpProxy.start(t, variables.DATABASE_URL)
+  const app = await build(t, { ...variables, DATABASE_URL: proxy.url })
+  await app.inject('/health')
+  const slow = sql`select pg_sleep(4)`.execute(app.db)
+  const isLate = "query = 'select pg_sleep(4)' and now() - query_start > interval '1 s'"
+  await until(
+    () => query(backends.database, `select from pg_stat_activity where state = 'active' and ${isLate}`),
+    ({ length }) => length === 1,
+  )
+  const before = proxy.count
+  proxy.lose(1) // the probe's
+  await until(
+    () => app.inject('/health'),
+    () => proxy.count > before,
+  )
+  t.equal((await slow).rows.length, 1)
 })
 
 t.test('a callback that gives back twice is told, and takes the connection from nobody', async (t) => {
@@ -103,4 +165,10 @@ t.test('a callback that gives back twice is told, and takes the connection from 
   const next = await pg.connect()
   t.throws(done, { message: /already been released/ })
   next.release()
+})
+
+t.test('an answer that arrives in parts is no silence', async (t) => {
+  const app = await build(t, { DATABASE_STATEMENT_TIMEOUT_MS: '0', DATABASE_QUERY_TIMEOUT_MS: '1000' })
+  const parts = sql`select repeat('x', 10000), pg_sleep(0.25) from generate_series(1, 8)`
+  t.equal((await parts.execute(app.db)).rows.length, 8)
 })

@@ -117,7 +117,7 @@ export async function ask(url: string): Promise<Answer> {
  */
 export class TcpProxy {
   #sockets = new Set<Socket>()
-  #connections: { dead: boolean }[] = []
+  #connections: { dead: boolean; sockets: Socket[] }[] = []
   #swallows = false
   readonly #swallowed = new EventEmitter()
   readonly url: string
@@ -167,6 +167,11 @@ export class TcpProxy {
     for (const connection of this.#connections.slice(0, count)) connection.dead = true
   }
 
+  /** The connections that were opened first are cut, and both ends are told. */
+  lose(count: number): void {
+    for (const { sockets } of this.#connections.slice(0, count)) for (const socket of sockets) socket.destroy()
+  }
+
   /** How many connections there have been. */
   get count(): number {
     return this.#connections.length
@@ -178,7 +183,7 @@ export class TcpProxy {
   }
 
   #join(client: Socket, server: Socket): void {
-    const connection = { dead: false }
+    const connection = { dead: false, sockets: [client, server] }
     this.#connections.push(connection)
     for (const [from, to] of [
       [client, server],
