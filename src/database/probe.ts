@@ -4,7 +4,7 @@ import { deadline } from '../core/deadline.ts'
 import { reasonOf } from '../core/reasons.ts'
 import type { ConnectionOptions } from './options.ts'
 
-/** An answer that takes longer is late: milliseconds, a part of what a prober waits. */
+/** An answer that takes so much longer is late: milliseconds, a part of what a prober waits. */
 export const LATE_MS = 200
 
 interface Connection {
@@ -13,6 +13,8 @@ interface Connection {
   opened: Promise<unknown>
   isOpen: boolean
   since: number
+  /** Its last answer took so many milliseconds. */
+  answerMs: number
   onError(): void
 }
 
@@ -128,13 +130,14 @@ export class Probe<S extends { pid: number } = never> {
 
   /**
    * The first answer: of the connection there is, and of another one as soon as that fails or is late. A lost connection
-   * is not a lost database, and a new one may lead to another server.
+   * is not a lost database, and a new one may lead to another server. A server that is always slow, or far, is not
+   * burdened with one more connection for each check.
    */
   async #first(before: Connection | undefined, signal: AbortSignal) {
     if (!before) return this.#ask(this.#connect(), signal)
     const answer = this.#ask(before, signal)
     const late = Promise.withResolvers<undefined>()
-    const timer = deadline(LATE_MS, () => late.resolve(undefined))
+    const timer = deadline(before.answerMs + LATE_MS, () => late.resolve(undefined))
     const inTime = await Promise.race([answer.catch(() => undefined), late.promise])
     clearTimeout(timer)
     if (inTime) return inTime
@@ -156,7 +159,9 @@ export class Probe<S extends { pid: number } = never> {
     await opened
     connection.isOpen = true
     const suspects = this.#probe.suspects?.() ?? []
+    const asked = performance.now()
     const { pid, read_only, running } = await ask(client, suspects)
+    connection.answerMs = performance.now() - asked
     // `on` on a standby, and on a primary that was told to take no writes.
     if (read_only === 'on') throw Object.assign(new Error('The database is read-only'), { code: '25006' })
     const isPooled = pid !== (client as unknown as { processID: number }).processID
@@ -184,7 +189,8 @@ export class Probe<S extends { pid: number } = never> {
       this.#isLost = true
       this.#probe.onLost?.()
     }
-    const connection = { client, socket, opened: client.connect(), isOpen: false, since: performance.now(), onError }
+    const opened = client.connect()
+    const connection = { client, socket, opened, isOpen: false, since: performance.now(), answerMs: 0, onError }
     this.#open.add(connection)
     client.on('error', () => {}) // of a connection that is dropped
     client.on('error', onError)

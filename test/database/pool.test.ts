@@ -60,6 +60,22 @@ t.test('a connection that is as old as it may be is replaced, unless the server 
   t.same(await seen(), after, 'the one of before answers')
 })
 
+t.test('a database that is always slow is not asked on one more connection each time', async (t) => {
+  const proxy = await TcpProxy.start(t, await sharedDatabase())
+  const probe = new Probe(connectionOptions(await configure(t, { DATABASE_URL: proxy.url })))
+  t.teardown(() => probe.close())
+  await probe.check(AbortSignal.timeout(PATIENCE_MS))
+  proxy.slow(300)
+  await until(
+    async () => {
+      const before = proxy.count
+      await probe.check(AbortSignal.timeout(PATIENCE_MS))
+      return proxy.count - before
+    },
+    (opened) => opened === 0,
+  )
+})
+
 t.test('a statement that is answered in the meantime is no dead connection', async (t) => {
   const config = await configure(t, { DATABASE_URL: await sharedDatabase() })
   const pool = new ServicePool(connectionOptions(config))

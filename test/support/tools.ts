@@ -119,6 +119,7 @@ export class TcpProxy {
   #sockets = new Set<Socket>()
   #connections: { dead: boolean; sockets: Socket[] }[] = []
   #swallows = false
+  #slowMs = 0
   readonly #swallowed = new EventEmitter()
   readonly url: string
   #target: string
@@ -143,6 +144,11 @@ export class TcpProxy {
       for (const socket of proxy.#sockets) socket.destroy()
     })
     return proxy
+  }
+
+  /** From now on the server's answers arrive so many milliseconds later. */
+  slow(ms: number): void {
+    this.#slowMs = ms
   }
 
   /** From now on nothing arrives, and nobody is told. */
@@ -195,6 +201,7 @@ export class TcpProxy {
       from.on('data', (chunk) => {
         connection.dead ||= this.#swallows
         if (connection.dead) this.#swallowed.emit('data')
+        else if (from === server && this.#slowMs > 0) setTimeout(() => to.write(chunk), this.#slowMs)
         else to.write(chunk)
       })
       from.on('end', () => {
