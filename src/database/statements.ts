@@ -111,7 +111,7 @@ export class Statements {
     const now = performance.now()
     const limits = this.#limits()
     const due = [...this.#waiting.values()].flatMap(({ since }) => limits.map((ms) => since + ms - now))
-    const delay = Math.min(LOOK_EVERY_MS, ...due.filter((ms) => ms > 0))
+    const delay = Math.min(LOOK_EVERY_MS, ...due)
     this.#timer = setTimeout(() => setImmediate(() => this.#look()), delay).unref()
   }
 
@@ -120,8 +120,12 @@ export class Statements {
     if (this.#waiting.size === 0) return
     this.#listen()
     for (const ms of this.#limits()) {
-      for (const { client } of this.#longerThan(ms)) cut(client, 'ETIMEDOUT', `no answer within ${ms} ms`)
+      for (const { client } of this.#longerThan(ms)) {
+        cut(client, 'ETIMEDOUT', `no answer within ${ms} ms`)
+        this.#waiting.delete(client)
+      }
     }
+    if (this.#waiting.size === 0) return
     this.#arm()
     if (this.suspects().length === 0) return
     this.#options.check().catch(() => {

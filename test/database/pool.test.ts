@@ -172,6 +172,18 @@ t.test('behind a pooler a connection that is lost says nothing of the others', n
   t.equal((await slow).rows.length, 1)
 })
 
+t.test('a query timeout is as short as it is set, also behind another', async (t) => {
+  const app = await build(t, { DATABASE_STATEMENT_TIMEOUT_MS: '0', DATABASE_QUERY_TIMEOUT_MS: '50' })
+  const times: number[] = []
+  for (let query = 0; query < 6; query++) {
+    const started = performance.now()
+    await t.rejects(sql`select pg_sleep(1)`.execute(app.db), { code: 'ETIMEDOUT' })
+    times.push(performance.now() - started)
+  }
+  // A machine may be slow, but not each time.
+  t.ok(Math.min(...times.slice(1)) < 300, `${times.map(Math.round)} ms`)
+})
+
 t.test('a callback that gives back twice is told, and takes the connection from nobody', async (t) => {
   const { pg } = await build(t, { DATABASE_POOL_MAX: '1' })
   const done = await new Promise<() => void>((resolve, reject) =>
