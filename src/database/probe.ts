@@ -98,6 +98,7 @@ export class Probe<S extends { pid: number } = never> {
       this.#keep(connection)
       this.#probe.onWell?.({ ...answer, replaced, silent })
     } catch (err) {
+      if (before) this.#isLost = true
       this.#keep(undefined)
       signal.throwIfAborted() // the error of a connection that this dropped says nothing new
       throw err

@@ -152,6 +152,20 @@ t.test('connections to a pooler that die in silence are replaced too', needsPgbo
   held.release()
 })
 
+t.test('connections to a pooler that died while nothing answered are replaced', needsPgbouncer, async (t) => {
+  const variables = await pooled(t)
+  const proxy = await TcpProxy.start(t, variables.DATABASE_URL)
+  const app = await build(t, { ...variables, DATABASE_URL: proxy.url })
+  await sql`select 1`.execute(app.db)
+  proxy.deaden()
+  proxy.swallow()
+  const health = async () => (await app.inject('/health')).statusCode
+  await until(health, (status) => status === 503)
+  proxy.heal()
+  await until(health, (status) => status === 200)
+  t.equal((await sql`select 1 as one`.execute(app.db)).rows.length, 1)
+})
+
 t.test('behind a pooler a connection that is lost says nothing of the others', needsPgbouncer, async (t) => {
   const variables = await pooled(t)
   const proxy = await TcpProxy.start(t, variables.DATABASE_URL)
