@@ -46,7 +46,7 @@ export class ServicePool extends pg.Pool {
     const client = this.#connect()
     if (!callback) return client
     client.then(
-      (client) => callback(undefined, client, (release) => client.release(release as boolean)),
+      (client) => callback(undefined, client, client.release as (release?: unknown) => void),
       (err) => callback(err, undefined, () => {}),
     )
     return undefined

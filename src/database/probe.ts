@@ -4,7 +4,7 @@ import { deadline } from '../core/deadline.ts'
 import { reasonOf } from '../core/reasons.ts'
 import type { ConnectionOptions } from './options.ts'
 
-/** An answer that takes longer is late: milliseconds, a part of what a prober waits. */
+/** An answer that takes so much longer is late: milliseconds, a part of what a prober waits. */
 export const LATE_MS = 200
 
 interface Connection {
@@ -13,6 +13,10 @@ interface Connection {
   opened: Promise<unknown>
   isOpen: boolean
   since: number
+  /** What it had received when it was asked. */
+  bytes: number
+  /** Its last answer took so many milliseconds. */
+  answerMs: number
   onError(): void
 }
 
@@ -23,6 +27,8 @@ export interface Report<S> {
   running: Set<number> | undefined
   /** Another connection than before answered, because that one was lost, silent or read-only. */
   replaced: boolean
+  /** It was silent. */
+  silent: boolean
 }
 
 export interface ProbeOptions<S> {
@@ -44,6 +50,8 @@ export class Probe<S extends { pid: number } = never> {
   /** The one that answered last, and those that are asked in its place. */
   readonly #open = new Set<Connection>()
   #last: Connection | undefined
+  /** The one that was asked in vain. Once another one answers, it tells whether it died in silence. */
+  #witness: Connection | undefined
   #isLost = false
   #isSuspect = false
   #flight: Promise<void> | undefined
@@ -89,9 +97,15 @@ export class Probe<S extends { pid: number } = never> {
     try {
       const { connection, ...answer } = await (isOld ? this.#renewed(before, signal) : this.#first(before, signal))
       const replaced = this.#isLost || (connection !== before && before !== undefined && !isOld)
+      const witness = this.#witness ?? before
+      this.#witness = undefined
+      // What failed is dropped by now.
+      const silent = replaced && this.#open.has(witness as Connection) && witness?.socket.bytesRead === witness?.bytes
       this.#keep(connection)
-      this.#probe.onWell?.({ ...answer, replaced })
+      this.#probe.onWell?.({ ...answer, replaced, silent })
     } catch (err) {
+      if (before) this.#isLost = true
+      if (signal.aborted) this.#witness ??= before
       this.#keep(undefined)
       signal.throwIfAborted() // the error of a connection that this dropped says nothing new
       throw err
@@ -103,9 +117,9 @@ export class Probe<S extends { pid: number } = never> {
     return connection !== undefined && maxLifetimeMs > 0 && performance.now() - connection.since > maxLifetimeMs
   }
 
-  /** Drops all connections but this one. */
+  /** Drops all connections but this one, and the witness. */
   #keep(connection: Connection | undefined): void {
-    for (const other of this.#open) if (other !== connection) this.#drop(other)
+    for (const other of this.#open) if (other !== connection && other !== this.#witness) this.#drop(other)
     this.#last = connection
     if (!connection) return
     this.#isLost = false
@@ -124,13 +138,14 @@ export class Probe<S extends { pid: number } = never> {
 
   /**
    * The first answer: of the connection there is, and of another one as soon as that fails or is late. A lost connection
-   * is not a lost database, and a new one may lead to another server.
+   * is not a lost database, and a new one may lead to another server. A server that is always slow, or far, is not
+   * burdened with one more connection for each check.
    */
   async #first(before: Connection | undefined, signal: AbortSignal) {
     if (!before) return this.#ask(this.#connect(), signal)
     const answer = this.#ask(before, signal)
     const late = Promise.withResolvers<undefined>()
-    const timer = deadline(LATE_MS, () => late.resolve(undefined))
+    const timer = deadline(before.answerMs + LATE_MS, () => late.resolve(undefined))
     const inTime = await Promise.race([answer.catch(() => undefined), late.promise])
     clearTimeout(timer)
     if (inTime) return inTime
@@ -140,11 +155,16 @@ export class Probe<S extends { pid: number } = never> {
   }
 
   #ask(connection: Connection, signal: AbortSignal) {
-    const drop = () => this.#drop(connection)
-    signal.addEventListener('abort', drop, { once: true })
-    const answer = this.#answer(connection).finally(() => signal.removeEventListener('abort', drop))
-    answer.catch(drop)
+    const aborted = Promise.withResolvers<never>()
+    const abort = () => aborted.reject(signal.reason)
+    signal.addEventListener('abort', abort, { once: true })
+    const answer = Promise.race([this.#answer(connection), aborted.promise])
     return answer
+      .catch((err) => {
+        if (!signal.aborted) this.#drop(connection)
+        throw err
+      })
+      .finally(() => signal.removeEventListener('abort', abort))
   }
 
   async #answer(connection: Connection) {
@@ -152,7 +172,10 @@ export class Probe<S extends { pid: number } = never> {
     await opened
     connection.isOpen = true
     const suspects = this.#probe.suspects?.() ?? []
+    const asked = performance.now()
+    connection.bytes = connection.socket.bytesRead
     const { pid, read_only, running } = await ask(client, suspects)
+    connection.answerMs = performance.now() - asked
     // `on` on a standby, and on a primary that was told to take no writes.
     if (read_only === 'on') throw Object.assign(new Error('The database is read-only'), { code: '25006' })
     const isPooled = pid !== (client as unknown as { processID: number }).processID
@@ -180,7 +203,17 @@ export class Probe<S extends { pid: number } = never> {
       this.#isLost = true
       this.#probe.onLost?.()
     }
-    const connection = { client, socket, opened: client.connect(), isOpen: false, since: performance.now(), onError }
+    const opened = client.connect()
+    const connection = {
+      client,
+      socket,
+      opened,
+      isOpen: false,
+      since: performance.now(),
+      bytes: 0,
+      answerMs: 0,
+      onError,
+    }
     this.#open.add(connection)
     client.on('error', () => {}) // of a connection that is dropped
     client.on('error', onError)

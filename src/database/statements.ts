@@ -9,12 +9,16 @@ const LOOK_EVERY_MS = 500
 /** An answer has this long to arrive after the database said that it is at work on nothing. */
 const ON_ITS_WAY_MS = 100
 
-/** A connection that waits for an answer: since when, and what it had received by then. */
+/** A statement is on its way to the database at the speed of a slow network: bytes in a millisecond. */
+const SENT_PER_MS = 1_000
+
+/** A connection that waits for an answer: since when, and what it had received by then, and sent before. */
 interface Waiting {
   client: pg.PoolClient
   pid: number
   since: number
   bytes: number
+  sentBefore: number
 }
 
 interface StatementsOptions {
@@ -38,6 +42,8 @@ export class Statements {
   readonly #pool: ServicePool
   readonly #options: StatementsOptions
   readonly #waiting = new Map<pg.PoolClient, Waiting>()
+  /** What the connections had received when the probe's died in silence beside them. */
+  readonly #doubted = new WeakMap<pg.PoolClient, number>()
   #timer: NodeJS.Timeout | undefined
   #bytes = 0
   #heardAt = 0
@@ -49,30 +55,39 @@ export class Statements {
     pool.on('connect', (client) => this.#watch(client))
   }
 
-  /** Those that are late. */
+  /** Those that are late, as they are now. */
   suspects(): Waiting[] {
-    return this.#longerThan(LATE_MS)
+    const now = performance.now()
+    const isLate = ({ client, since, sentBefore }: Waiting) =>
+      now - since >= LATE_MS + (bytesSent(client) - sentBefore) / SENT_PER_MS
+    return [...this.#waiting.values()].filter(isLate).map((waiting) => ({ ...waiting }))
   }
 
-  /** Acts on what the database has said of the suspects. Behind a pooler it cannot say anything of them. */
-  async judge({ suspects, running, replaced }: Report<Waiting>): Promise<void> {
+  /**
+   * Acts on what the database has said of the suspects. Behind a pooler it cannot say anything of them: there all
+   * connections are in doubt, until they receive something, once the probe's has died in silence. That it was lost says
+   * nothing of others: poolers close what is idle, or when they leave.
+   */
+  async judge({ suspects, running, replaced, silent }: Report<Waiting>): Promise<void> {
     this.#isSilent = false
-    const dead = suspects.filter(({ pid }) => (running ? !running.has(pid) : replaced))
+    if (silent) for (const client of this.#pool.clients) this.#doubted.set(client, bytesRead(client))
+    const dead = suspects.filter(({ client, pid, bytes }) =>
+      running ? !running.has(pid) : this.#doubted.get(client) === bytes,
+    )
     if (replaced || dead.length > 0) this.#pool.renew()
     if (dead.length === 0) return
     await new Promise<void>((resolve) => deadline(ON_ITS_WAY_MS, resolve))
-    for (const waiting of dead) {
-      const { client, bytes } = waiting
-      const isAnswered = this.#waiting.get(client) !== waiting || bytesRead(client) !== bytes
-      if (!isAnswered) cut(client, 'ECONNRESET', 'The connection died in silence')
+    for (const { client, bytes } of dead) {
+      if (bytesRead(client) === bytes) cut(client, 'ECONNRESET', 'The connection died in silence')
     }
   }
 
   #watch(client: pg.PoolClient): void {
     const query = client.query as (...args: unknown[]) => unknown
     const watched = (...args: unknown[]) => {
+      const sentBefore = bytesSent(client)
       const answer = query.apply(client, args)
-      this.#started(client)
+      this.#started(client, sentBefore)
       return answer
     }
     client.query = watched as typeof client.query
@@ -81,11 +96,11 @@ export class Statements {
     client.once('end', () => this.#waiting.delete(client))
   }
 
-  #started(client: pg.PoolClient): void {
+  #started(client: pg.PoolClient, sentBefore: number): void {
     if (this.#waiting.has(client) || !this.#pool.clients.has(client)) return
     const since = performance.now()
     const { processID: pid } = client as unknown as { processID: number }
-    this.#waiting.set(client, { client, pid, since, bytes: bytesRead(client) })
+    this.#waiting.set(client, { client, pid, since, bytes: bytesRead(client), sentBefore })
     if (this.#timer) return
     this.#heardAt = since
     this.#arm()
@@ -96,7 +111,7 @@ export class Statements {
     const now = performance.now()
     const limits = this.#limits()
     const due = [...this.#waiting.values()].flatMap(({ since }) => limits.map((ms) => since + ms - now))
-    const delay = Math.min(LOOK_EVERY_MS, ...due.filter((ms) => ms > 0))
+    const delay = Math.min(LOOK_EVERY_MS, ...due)
     this.#timer = setTimeout(() => setImmediate(() => this.#look()), delay).unref()
   }
 
@@ -105,8 +120,12 @@ export class Statements {
     if (this.#waiting.size === 0) return
     this.#listen()
     for (const ms of this.#limits()) {
-      for (const { client } of this.#longerThan(ms)) cut(client, 'ETIMEDOUT', `no answer within ${ms} ms`)
+      for (const { client } of this.#longerThan(ms)) {
+        cut(client, 'ETIMEDOUT', `no answer within ${ms} ms`)
+        this.#waiting.delete(client)
+      }
     }
+    if (this.#waiting.size === 0) return
     this.#arm()
     if (this.suspects().length === 0) return
     this.#options.check().catch(() => {
@@ -143,6 +162,10 @@ export class Statements {
 
 function bytesRead({ connection }: pg.PoolClient): number {
   return (connection.stream as Socket).bytesRead
+}
+
+function bytesSent({ connection }: pg.PoolClient): number {
+  return (connection.stream as Socket).bytesWritten
 }
 
 function cut({ connection }: pg.PoolClient, code: string, message: string): void {

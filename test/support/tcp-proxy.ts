@@ -12,8 +12,9 @@ export interface Ends {
  */
 export class TcpProxy {
   #sockets = new Set<Socket>()
-  #connections: { dead: boolean }[] = []
+  #connections: { dead: boolean; sockets: Socket[] }[] = []
   #swallows = false
+  #slowMs = 0
   readonly #swallowed = new EventEmitter()
   readonly url: string
   #target: string
@@ -40,6 +41,11 @@ export class TcpProxy {
     return proxy
   }
 
+  /** From now on the server's answers arrive so many milliseconds later. */
+  slow(ms: number): void {
+    this.#slowMs = ms
+  }
+
   /** From now on nothing arrives, and nobody is told. */
   swallow(): void {
     this.#swallows = true
@@ -62,6 +68,11 @@ export class TcpProxy {
     for (const connection of this.#connections.slice(0, count)) connection.dead = true
   }
 
+  /** The connections that were opened first are cut, and both ends are told. */
+  lose(count: number): void {
+    for (const { sockets } of this.#connections.slice(0, count)) for (const socket of sockets) socket.destroy()
+  }
+
   /** How many connections there have been. */
   get count(): number {
     return this.#connections.length
@@ -73,7 +84,7 @@ export class TcpProxy {
   }
 
   #join(client: Socket, server: Socket): void {
-    const connection = { dead: false }
+    const connection = { dead: false, sockets: [client, server] }
     this.#connections.push(connection)
     for (const [from, to] of [
       [client, server],
@@ -85,6 +96,7 @@ export class TcpProxy {
       from.on('data', (chunk) => {
         connection.dead ||= this.#swallows
         if (connection.dead) this.#swallowed.emit('data')
+        else if (from === server && this.#slowMs > 0) setTimeout(() => to.write(chunk), this.#slowMs)
         else to.write(chunk)
       })
       from.on('end', () => {
