@@ -5,7 +5,8 @@ import { startPostgres } from '../../dev/postgres.ts'
 import { createMigrator, migrationDialect } from '../../src/migrations/migrator.ts'
 import { configure, unstarted } from '../support/app.ts'
 import { database, MIGRATIONS, migrationsFolder, query, shell, until } from '../support/helper.ts'
-import { needsPgbouncer, over, pooled, startPgbouncer } from '../support/pgbouncer.ts'
+import { needsPgbouncer, over, pooled } from '../support/pgbouncer.ts'
+import { startPgbouncer } from '../support/pgbouncer-server.ts'
 import { Service } from '../support/process.ts'
 
 const server = await startPostgres({ settings: { logging_collector: 'on' } })
