@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type pg from 'pg'
 import { deadline } from '../core/deadline.ts'
+import { reasonOf } from '../core/reasons.ts'
 import type { ServicePool } from './pool.ts'
 import { LATE_MS, type Report } from './probe.ts'
 
@@ -128,8 +129,9 @@ export class Statements {
     if (this.#waiting.size === 0) return
     this.#arm()
     if (this.suspects().length === 0) return
-    this.#options.check().catch(() => {
-      this.#isSilent = true
+    this.#options.check().catch((err) => {
+      // A refusal, such as one of a balancer without a server, is not silence.
+      this.#isSilent = ['timeout', 'unreachable'].includes(reasonOf(err))
     })
   }
 
