@@ -112,7 +112,7 @@ export class Statements {
     const now = performance.now()
     const limits = this.#limits()
     const due = [...this.#waiting.values()].flatMap(({ since }) => limits.map((ms) => since + ms - now))
-    const delay = Math.min(LOOK_EVERY_MS, ...due)
+    const delay = Math.max(1, Math.min(LOOK_EVERY_MS, ...due))
     this.#timer = setTimeout(() => setImmediate(() => this.#look()), delay).unref()
   }
 
