@@ -72,7 +72,12 @@ const FAULTS: Record<string, Fault> = {
       await run(postgres.url, ...settings, 'select pg_reload_conf()')
     },
   },
-  'every connection dies in silence': { env: { DATABASE_URL: proxy.url }, make: () => proxy.deaden() },
+  'every connection dies in silence': {
+    env: { DATABASE_URL: proxy.url },
+    make: () => proxy.deaden(),
+    // The server does not know that they are dead, and has room for a hundred.
+    reset: () => proxy.lose(proxy.count),
+  },
   'the password changes, and its file 3 s later; sessions live on, for a second': {
     env: { DATABASE_URL_FILE: secretFile, DATABASE_MAX_LIFETIME_SECONDS: '1' },
     make: () => run(postgres.url, "alter role soak password 'second'"),
