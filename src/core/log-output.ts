@@ -2,7 +2,8 @@ import { writeSync } from 'node:fs'
 
 /** Lines that wait for a reader, or for room, take no more memory than this: some seconds of a busy service. */
 const MAX_WAITING_BYTES = 8 * 1024 * 1024
-const RETRY_MS = 20
+/** A pipe holds 64 KiB: so often, 13 MB of log a second get through one that is full each time. */
+const RETRY_MS = 5
 /** Whoever reads the log has this long to take what is left when the process exits. */
 const LAST_MS = 1_000
 /** Standard error is told no more often than this. */
@@ -21,6 +22,7 @@ export class LogOutput {
   #waiting: Buffer[] = []
   #waitingBytes = 0
   #retry: NodeJS.Timeout | undefined
+  #triedAt = 0
   #saidAt = Number.NEGATIVE_INFINITY
   /** Lines that were dropped. */
   lost = 0
@@ -31,14 +33,14 @@ export class LogOutput {
   }
 
   write(text: string): void {
-    if (this.#waiting.length === 0) {
-      const written = this.#put(text)
-      if (written === text.length) return // most are, and hold one byte a character
-      const line = Buffer.from(text)
-      if (written < line.length) this.#wait(line.subarray(written))
-    } else {
+    // Timers are late when the process is busy.
+    const isDue = () => performance.now() > this.#triedAt + RETRY_MS
+    if (this.#waiting.length > 0 && !(isDue() && this.#flush())) {
       this.#wait(Buffer.from(text))
+      return
     }
+    const written = this.#put(text)
+    if (written < Buffer.byteLength(text)) this.#wait(Buffer.from(text).subarray(written))
   }
 
   /** Writes what waits, as far as its reader takes it in time. The process does nothing else meanwhile. */
@@ -49,7 +51,8 @@ export class LogOutput {
   }
 
   #wait(line: Buffer): void {
-    if (this.#waitingBytes + line.length > MAX_WAITING_BYTES) {
+    // What is left of a line is kept, however long that is.
+    if (this.#waiting.length > 0 && this.#waitingBytes + line.length > MAX_WAITING_BYTES) {
       this.lost++
       this.#say('nobody reads it')
       return
@@ -61,6 +64,7 @@ export class LogOutput {
 
   /** Whether nothing waits any more. */
   #flush(): boolean {
+    this.#triedAt = performance.now()
     for (let line = this.#waiting[0]; line; line = this.#waiting[0]) {
       const written = this.#put(line)
       this.#waitingBytes -= written

@@ -274,6 +274,9 @@ t.test('what waits is bounded: lines beyond are counted, and the log goes on wit
   await until(read, ({ length }) => length === kept)
   output.write('afterwards\n')
   t.ok((await until(read, ({ length }) => length > kept)).endsWith('x\nafterwards\n'))
+
+  output.write(`${'y'.repeat(9_000_000)}\n`)
+  t.equal((await until(read, (text) => text.endsWith('y\n'))).split('y').length, 9_000_001, 'one line is kept whole')
 })
 
 t.test('a process that exits waits for a slow reader, and not for ever for one that does not read', async (t) => {
