@@ -88,7 +88,7 @@ t.test('a reader of the log that is gone', async (t) => {
 
 const noTerminal = !can('script', '--version') && 'no script(1)'
 
-t.test('a terminal that is closed', { skip: noTerminal }, async (t) => {
+t.test('a terminal that is stopped, and then closed', { skip: noTerminal }, async (t) => {
   const file = `${t.testdir({})}/pid`
   // In a session of its own, to which the terminal sends no SIGHUP. The last two words are Node and the service.
   const inside = `setsid sh -c 'echo \\$\\$ > ${file}; exec $program $main'`
@@ -98,6 +98,9 @@ t.test('a terminal that is closed', { skip: noTerminal }, async (t) => {
   )
   const pid = Number(readFileSync(file, 'utf8'))
   t.teardown(() => can('kill', '-9', String(pid)))
+  service.child.kill('SIGSTOP')
+  t.equal((await ask(`${url}/log/100`)).status, 200)
+  await serves(t, url)
   service.child.kill('SIGKILL')
   await service.exited
   await serves(t, url)
