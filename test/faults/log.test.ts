@@ -134,3 +134,19 @@ t.test('a reader of the log that does not read', async (t) => {
   child.kill('SIGTERM')
   t.equal(await new Promise((resolve) => child.once('exit', resolve)), 0, 'it does not wait for ever')
 })
+
+t.test('a reader of the log that is slow gets every line, however the process exits', async (t) => {
+  for (const [leave, code, last] of [
+    [({ child }: Service) => child.kill('SIGTERM'), 0, 'leaving'],
+    [({ child }: Service, url: string) => ask(`${url}/crash`).then(() => child), 1, 'uncaught error'],
+  ] as const) {
+    const { service, url } = await start(t, 'exec "$@"')
+    service.child.stdout?.pause()
+    await ask(`${url}/log/300`)
+    await leave(service, url)
+    service.child.stdout?.resume()
+    t.equal(await service.exited, code)
+    t.equal(service.logs.filter(({ msg }) => msg === 'long').length, 300)
+    t.equal(service.logs.at(-1)?.msg, last)
+  }
+})
