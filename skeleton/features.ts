@@ -84,6 +84,7 @@ export interface DB {
     description: '/metrics for Prometheus, off unless switched on',
     remove: [
       'src/metrics',
+      'src/core/metrics.ts',
       'src/database/metrics.ts',
       'src/migrations/metrics.ts',
       'src/cache/metrics.ts',
@@ -96,6 +97,7 @@ export interface DB {
     ],
     edit: [
       { file: 'src/app.ts', lines: ["import('./metrics/index.ts')"] },
+      { file: 'src/core/index.ts', lines: ["import('./metrics.ts')"] },
       { file: 'src/database/index.ts', lines: ["import('./metrics.ts')"] },
       { file: 'src/migrations/index.ts', lines: ["import('./metrics.ts')"] },
       { file: 'src/cache/index.ts', from: ", metrics: () => import('./metrics.ts')" },

@@ -9,8 +9,9 @@ const { STATUS_CODES } = process.getBuiltinModule('node:http')
 export default fp(
   async function errors(fastify) {
     fastify.setErrorHandler<FastifyError>((err, request, reply) => {
-      let { statusCode = 500 } = err
-      if (statusCode < 500) return reply.send(err)
+      // Anything can be thrown. Fastify would answer 200 with all of an object that is no error.
+      let { statusCode = 500 } = Object(err)
+      if (statusCode < 500 && err instanceof Error) return reply.send(err)
 
       const reason = reasonOf(err)
       if (reason === 'error') {

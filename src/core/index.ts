@@ -8,5 +8,6 @@ import lifecycle, { settings as lifecycleSettings } from './lifecycle.ts'
 export default [
   { name: 'lifecycle', settings: lifecycleSettings, plugin: lifecycle },
   { name: 'errors', plugin: errors },
+  { name: 'requests', metrics: () => import('./metrics.ts') },
   { name: 'health', settings: healthSettings, plugin: health, routes },
 ] satisfies Feature[]

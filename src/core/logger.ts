@@ -1,14 +1,41 @@
+import { types } from 'node:util'
 import type { FastifyRequest } from 'fastify'
 import type { LoggerOptions } from 'pino'
+import { LogOutput } from './log-output.ts'
+import { redactLine } from './redaction.ts'
+
+/** Beyond these the causes of an error are not logged. */
+const MAX_CAUSES = 10
 
 /**
- * pino's own serializer prints every property of an error. ioredis keeps the command there, and with it the password;
- * pg the values of a row.
+ * Of an error, or of whatever else was thrown, what an error has. pino's own serializer prints every property: ioredis
+ * keeps the command there, and with it the password; pg the values of a row. Causes can form a loop.
  */
-function serializeError(err: Error & { code?: string }): object {
-  if (!(err instanceof Error)) return err
-  const { name, code, message, stack, cause } = err
-  return { type: name, code, message, stack, ...(cause instanceof Error && { cause: serializeError(cause) }) }
+function serializeError(thrown: unknown, effects: unknown[] = []): unknown {
+  if (!isObject(thrown)) return thrown
+  const { name, code, message, stack, cause } = thrown as Record<string, unknown>
+  const chain = [...effects, thrown]
+  const goesOn = cause !== undefined && !chain.includes(cause) && chain.length <= MAX_CAUSES
+  return {
+    type: plain(name),
+    code: plain(code),
+    message: plain(message),
+    stack: plain(stack),
+    ...(goesOn && { cause: serializeError(cause, chain) }),
+  }
+}
+
+function isObject(value: unknown): boolean {
+  return Object(value) === value
+}
+
+function plain(value: unknown): unknown {
+  return isObject(value) ? undefined : value
+}
+
+/** pino takes it of the error, and writes no JSON for a symbol. */
+function serializeMessage(message: unknown): string {
+  return isObject(message) ? '' : String(message)
 }
 
 /** Fastify's own serializer prints the URL with its query. */
@@ -16,32 +43,17 @@ function serializeRequest({ method, routeOptions }: FastifyRequest): object {
   return { method, route: routeOptions.url }
 }
 
-/*
- * A line can hold what a client sent: no expression looks at a character more than a few times, and each counts escapes
- * up to the 16 KiB that Node allows headers, so that none runs out of stack.
- */
-
-/** A URL, to its end. */
-const URLS = /:\/\/[^\s"\\]*(?:\\.[^\s"\\]*){0,16384}/g
-/** A token behind its scheme, or a password behind the name of its parameter. */
-const TOKENS = /\b((?:Bearer|Basic) )[\w.~+/=-]+|(password=)(?:'[^']*'|[^\s"&\\]*)/gi
-/** A string, or an array of them, under a name that ends so; or behind it, as in a raw list of headers. */
-const PROPERTIES =
-  /((?:authorization|cookies?|password)"[:,])(?:"[^"\\]*(?:\\.[^"\\]*){0,16384}"|\[(?:"[^"\\]*(?:\\.[^"\\]*){0,16384}",?){0,99}\])/gi
-
-/**
- * Looks at the finished line, so that it makes no difference where in it a secret is: in the text of an error too.
- * pino's `redact` knows paths, not names at any depth, and its wildcards cost a line many times as much.
- */
-function redactLine(line: string): string {
-  return line
-    .replace(URLS, (url) => (url.includes('@') ? `://[redacted]${url.slice(url.lastIndexOf('@'))}` : url))
-    .replace(TOKENS, '$1$2[redacted]')
-    .replace(PROPERTIES, '$1"[redacted]"')
-}
-
-/** JSON to standard output; the level is `LOG_LEVEL` from the moment the configuration is read. */
+/** JSON; the level is `LOG_LEVEL` from the moment the configuration is read. */
 export const logger: LoggerOptions = {
-  serializers: { err: serializeError, req: serializeRequest },
+  serializers: { err: serializeError, msg: serializeMessage, req: serializeRequest },
+  // pino knows the errors of its own realm only, and prints every property of one from a node:vm context.
+  formatters: { log: (entry) => (types.isNativeError(entry) ? { err: entry } : entry) },
   hooks: { streamWrite: redactLine },
 }
+
+/** Standard output, from all instances of the process. */
+export const output = new LogOutput(1)
+process.on('exit', () => output.end())
+// A pipe does not block once its stream was asked for, but Node lets a terminal block, for console.log().
+const { _handle: handle } = process.stdout as { _handle?: { setBlocking?(blocks: boolean): void } }
+handle?.setBlocking?.(false)

@@ -1,12 +1,19 @@
 import { randomUUID } from 'node:crypto'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { Logger } from 'pino'
-import { logger } from './logger.ts'
+import { logger, output } from './logger.ts'
+import { countRefusal, type Refusable, refuseExpectation, refuseUnreadable } from './refusals.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** For probes and scrapers: logged at `debug` only, and not among the requests that the metrics count. */
     quiet?: boolean
+  }
+
+  interface FastifyInstance {
+    /** Called for each request whose client went away before the end of its answer, quiet ones aside. */
+    abortListeners: ((request: FastifyRequest, reply: FastifyReply) => void)[]
   }
 }
 
@@ -39,6 +46,20 @@ function isQuiet({ log, server }: FastifyRequest): boolean {
   return log === server.log
 }
 
+/** The status that was sent before the client went away, if any was. */
+export function statusOfAborted({ raw, statusCode }: FastifyReply): number | undefined {
+  return raw.headersSent ? statusCode : (raw as Refusable).refusedWith
+}
+
+function markAnswered(this: Refusable): void {
+  this.isAnswered = true
+}
+
+function idOf({ headers }: { headers: IncomingHttpHeaders }): string {
+  const id = headers['x-request-id'] as string | undefined
+  return id !== undefined && REQUEST_ID.test(id) ? id : randomUUID()
+}
+
 function write(request: FastifyRequest, reply: FastifyReply, outcome: object): void {
   const quiet = isQuiet(request)
   const { id, log, method } = request
@@ -58,17 +79,17 @@ function write(request: FastifyRequest, reply: FastifyReply, outcome: object): v
  * `x-request-id`. Both ids are the client's if they are well-formed, else fresh. `stream` takes the log in place of
  * stdout.
  */
-export function createFastify({ stream }: { stream?: { write(line: string): void } } = {}): FastifyInstance {
+export function createFastify({ stream = output }: { stream?: { write(line: string): void } } = {}): FastifyInstance {
   const app = fastify({
-    logger: { ...logger, ...(stream && { stream }) },
+    logger: { ...logger, stream },
     logController: new RequestLog({ requestIdLogLabel: 'requestId' }),
     requestTimeout: REQUEST_TIMEOUT_MS,
-    http: { headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: CONNECTIONS_CHECK_MS },
-
-    genReqId({ headers }) {
-      const id = headers['x-request-id'] as string | undefined
-      return id !== undefined && REQUEST_ID.test(id) ? id : randomUUID()
+    http: {
+      headersTimeout: REQUEST_TIMEOUT_MS,
+      connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
+      requireHostHeader: false, // Node's refusal has no event
     },
+    genReqId: idOf,
 
     childLoggerFactory(logger, bindings, options, { headers }) {
       const traceId = TRACEPARENT.exec(headers['traceparent'] as string)?.[1] ?? randomUUID().replaceAll('-', '')
@@ -79,8 +100,16 @@ export function createFastify({ stream }: { stream?: { write(line: string): void
     frameworkErrors(err, request, reply) {
       reply.header('x-request-id', request.id).send(err as never)
       write(request, reply, { status: reply.statusCode })
+      countRefusal(app, reply.statusCode)
     },
+
+    clientErrorHandler: (err, socket) => refuseUnreadable(app, err, socket),
   })
+  app.decorate('refusals', new Map())
+  app.decorate('abortListeners', [])
+  app.server.on('checkExpectation', (request: IncomingMessage, response) =>
+    refuseExpectation(app, idOf(request), request.method as string, response),
+  )
 
   // A probe should make no work. A logger of its own costs as much as all else that is done here, so it has none.
   app.addHook('onRoute', (route) => {
@@ -89,13 +118,20 @@ export function createFastify({ stream }: { stream?: { write(line: string): void
 
   app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id)
-    // Fastify calls no onResponse for a client that went away before its answer (fastify issue 6208).
     if (!isQuiet(request)) {
-      reply.raw.once('close', () => {
-        if (!reply.raw.writableEnded) write(request, reply, { aborted: true })
+      const raw: Refusable = reply.raw
+      raw.requestId = request.id
+      raw.on('finish', markAnswered)
+      // Fastify calls no onResponse for a client that went away before its answer (fastify issue 6208).
+      raw.once('close', () => {
+        if (raw.isAnswered) return
+        write(request, reply, { status: statusOfAborted(reply), aborted: true })
+        for (const listener of app.abortListeners) listener(request, reply)
       })
     }
-    done()
+    const noHost = request.headers.host === undefined && request.raw.httpVersion === '1.1'
+    if (noHost) done(Object.assign(new Error('the header Host is missing'), { statusCode: 400 }))
+    else done()
   })
   return app.decorate('createFastify', true)
 }

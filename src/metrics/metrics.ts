@@ -1,14 +1,17 @@
-import { monitorEventLoopDelay, performance } from 'node:perf_hooks'
+import { type ELDHistogram, monitorEventLoopDelay, performance } from 'node:perf_hooks'
 import { getHeapSpaceStatistics } from 'node:v8'
 import type { Histogram } from '@prometheus-io/client'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { FeatureOptions, Reading } from '../core/feature.ts'
+import { statusOfAborted } from '../core/requests.ts'
 import { service } from '../core/service.ts'
 
 /** OpenTelemetry's buckets for the duration of a request, in seconds. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 const DELAY_RESOLUTION_MS = 10
+/** The delays told are those of the last one to two of these: every scraper sees each, that asks once a minute. */
+const DELAY_WINDOW_MS = 60_000
 
 /**
  * `/metrics` for Prometheus, if `METRICS` says so. Names are OpenTelemetry's where it has one, spelt as its
@@ -20,9 +23,8 @@ export default fp<FeatureOptions>(
     // A CommonJS package: bundled it has no names, only this.
     const { default: prometheus } = await import('@prometheus-io/client')
     const contributions = await Promise.all(features.flatMap((feature) => feature.metrics?.() ?? []))
-    const delay = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS })
-    delay.enable()
-    fastify.addHook('onClose', async () => void delay.disable())
+    const delays = watchDelays()
+    fastify.addHook('onClose', async () => delays.stop())
 
     const requests = new prometheus.Registry()
     observeRequests(
@@ -30,18 +32,23 @@ export default fp<FeatureOptions>(
       new prometheus.Histogram({
         name: 'http_server_request_duration_seconds',
         help: 'Duration of requests, probes and scrapes aside',
-        labelNames: ['http_request_method', 'http_route', 'http_response_status_code'],
+        labelNames: ['http_request_method', 'http_route', 'http_response_status_code', 'error_type'],
         buckets: BUCKETS,
         registers: [requests],
       }),
     )
 
-    fastify.get('/metrics', { config: { duringStart: true, quiet: true } }, async (_, reply) => {
+    const config = { duringStart: true, quiet: true }
+    // Fastify's own HEAD would read all that a GET does.
+    fastify.head('/metrics', { config }, async (_, reply) => {
+      reply.type(requests.contentType).header('cache-control', 'no-store')
+    })
+    fastify.get('/metrics', { config, exposeHeadRoute: false }, async (_, reply) => {
       const read = new prometheus.Registry()
       const readings = [
         ...(await ofService(fastify)),
         ...contributions.flatMap(({ metrics }) => metrics(fastify)),
-        ...ofProcess(delay),
+        ...ofProcess(delays.recent),
       ]
       for (const [name, help, values] of readings) {
         const [first] = values
@@ -50,7 +57,6 @@ export default fp<FeatureOptions>(
         const metric = new Metric<string>({ name, help, labelNames: Object.keys(first[0]), registers: [read] })
         for (const [labels, value] of values) metric.inc(labels, value)
       }
-      delay.reset()
       reply.type(read.contentType).header('cache-control', 'no-store')
       return `${await read.metrics()}\n${await requests.metrics()}`
     })
@@ -79,12 +85,31 @@ async function ofService({ health }: FastifyInstance): Promise<Reading[]> {
   ]
 }
 
-function ofProcess(delay: ReturnType<typeof monitorEventLoopDelay>): Reading[] {
+/** Two histograms, of which one starts anew in turn, and the other, which has seen more, is read. */
+function watchDelays() {
+  const pair = [0, 1].map(() => monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS })) as [
+    ELDHistogram,
+    ELDHistogram,
+  ]
+  for (const delays of pair) delays.enable()
+  const turn = setInterval(() => pair.reverse()[1]?.reset(), DELAY_WINDOW_MS).unref()
+  return {
+    get recent() {
+      return pair[0]
+    },
+    stop() {
+      clearInterval(turn)
+      for (const delays of pair) delays.disable()
+    },
+  }
+}
+
+function ofProcess(delay: ELDHistogram): Reading[] {
   // Node measures how long a timer takes that is due after the resolution.
   const late = (ns: number) => Math.max(0, ns / 1e9 - DELAY_RESOLUTION_MS / 1e3)
   const { active, idle } = performance.eventLoopUtilization()
   return [
-    ['nodejs_eventloop_delay_max_seconds', 'The latest a timer was since the last scrape', [[{}, late(delay.max)]]],
+    ['nodejs_eventloop_delay_max_seconds', 'The latest a timer was in the last minute or two', [[{}, late(delay.max)]]],
     ['nodejs_eventloop_delay_p99_seconds', 'The same but for 1 %', [[{}, late(delay.percentile(99))]]],
     [
       'nodejs_eventloop_time_seconds_total',
@@ -112,16 +137,19 @@ function ofProcess(delay: ReturnType<typeof monitorEventLoopDelay>): Reading[] {
 /** By route pattern, without one where there is no route; a method that Fastify does not serve is `_OTHER`. */
 function observeRequests(fastify: FastifyInstance, duration: Histogram<string>): void {
   const methods = new Set(fastify.supportedMethods)
+  const observe = (request: FastifyRequest, reply: FastifyReply, outcome: Record<string, string | number>) => {
+    const { url } = request.routeOptions
+    const method = methods.has(request.method) ? request.method : '_OTHER'
+    const labels = { http_request_method: method, ...outcome, ...(url !== undefined && { http_route: url }) }
+    duration.observe(labels, reply.elapsedTime / 1_000)
+  }
   fastify.addHook('onResponse', (request, reply, done) => {
-    const { config, url } = request.routeOptions
-    if (!config.quiet) {
-      const labels = {
-        http_request_method: methods.has(request.method) ? request.method : '_OTHER',
-        http_response_status_code: reply.statusCode,
-        ...(url !== undefined && { http_route: url }),
-      }
-      duration.observe(labels, reply.elapsedTime / 1_000)
-    }
+    if (!request.routeOptions.config.quiet) observe(request, reply, { http_response_status_code: reply.statusCode })
     done()
+  })
+  fastify.abortListeners.push((request, reply) => {
+    const status = statusOfAborted(reply)
+    const sent = status !== undefined && { http_response_status_code: status }
+    observe(request, reply, { ...sent, error_type: 'aborted' })
   })
 }

@@ -1,10 +1,11 @@
-import { connect } from 'node:net'
+import { EventEmitter } from 'node:events'
+import { type AddressInfo, connect, type Socket } from 'node:net'
 import fastify from 'fastify'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import service from '../../src/app.ts'
 import { createFastify } from '../../src/core/requests.ts'
 import { type App, build, unstarted } from '../support/app.ts'
-import { event, type LogLine, until, within } from '../support/helper.ts'
+import { event, type LogLine, until } from '../support/helper.ts'
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 const TRACE_ID = /^[0-9a-f]{32}$/
@@ -118,25 +119,103 @@ t.test('every answer names its request', async (t) => {
   )
 })
 
-t.test('a client that goes away before its answer leaves a line', async (t) => {
-  const asked = Promise.withResolvers<void>()
-  const app = await build(t, { MIGRATIONS: 'off' }, async (fastify) => {
-    fastify.get('/slow', async () => {
-      asked.resolve()
-      return new Promise(() => {})
-    })
-  })
-  const { port } = new URL(await app.listen({ port: 0 }))
-  const socket = connect(Number(port), '127.0.0.1')
+/** Sends this text as it is to the app, on a connection of its own. */
+async function send(t: Test, app: App, text: string) {
+  const { port } = app.server.address() as AddressInfo
+  const socket = connect(port, '127.0.0.1')
+  t.teardown(() => socket.destroy())
   await event(socket, 'connect')
-  socket.write('GET /slow HTTP/1.1\r\nHost: x\r\n\r\n')
-  await within(asked.promise, () => 'not asked')
-  socket.destroy()
-  await until(
-    async () => lines(app),
-    ({ length }) => length > 0,
-  )
-  t.match(lines(app), [{ level: 30, route: '/slow', aborted: true, durationMs: Number, status: undefined }])
+  socket.write(text)
+  return socket
+}
+
+t.test('a client that goes away before the end of its answer leaves a line', async (t) => {
+  const asked = new EventEmitter()
+  const app = await build(t, { MIGRATIONS: 'off' }, async (fastify) => {
+    fastify.addHook('preHandler', async () => void setImmediate(() => asked.emit('asked')))
+    fastify.get('/slow', () => new Promise(() => {}))
+    fastify.get('/large', async () => 'x'.repeat(50_000_000))
+  })
+  await app.listen({ port: 0 })
+  for (const [route, status] of [
+    ['/slow', undefined],
+    ['/large', 200],
+  ] as const) {
+    app.logs.length = 0
+    const asks = event(asked, 'asked')
+    const socket = await send(t, app, `GET ${route} HTTP/1.1\r\nHost: x\r\n\r\n`)
+    await asks
+    socket.destroy()
+    await until(
+      () => lines(app),
+      ({ length }) => length > 0,
+    )
+    t.match(lines(app), [{ level: 30, route, aborted: true, durationMs: Number, status }])
+  }
+})
+
+t.test('what Node refuses has an id, a line, and is counted', async (t) => {
+  const app = await build(t, { MIGRATIONS: 'off' }, async (fastify) => {
+    fastify.post('/things', async () => 'thing')
+  })
+  await app.listen({ port: 0 })
+  const post = 'POST /things HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine\r\n'
+  for (const [status, text, line] of [
+    [400, 'NONSENSE\r\n\r\n', { code: 'HPE_INVALID_METHOD', requestId: UUID }],
+    [417, `${post}Expect: miracles\r\n\r\n`, { method: 'POST', requestId: 'mine' }],
+    [431, `${post}a: ${'a'.repeat(17_000)}\r\n\r\n`, { code: 'HPE_HEADER_OVERFLOW', requestId: UUID }],
+    // These have come as far as a route.
+    [400, 'POST /things HTTP/1.1\r\n\r\n', { route: '/things', requestId: UUID }],
+    [
+      400,
+      `${post}Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\nz`,
+      { route: '/things', aborted: true, requestId: 'mine' },
+    ],
+  ] as const) {
+    app.logs.length = 0
+    const socket = await send(t, app, text)
+    const [answer] = (await event(socket, 'data')).map(String) as [string]
+    t.match(answer, new RegExp(`^HTTP/1.1 ${status} `))
+    await until(
+      () => lines(app),
+      ({ length }) => length > 0,
+    )
+    t.match(lines(app), [{ level: 30, status, ...line }])
+    t.match(answer.toLowerCase(), `\r\nx-request-id: ${lines(app)[0]?.['requestId']}\r\n`)
+    t.equal(lines(app).length, 1)
+    socket.destroy()
+  }
+  await app.inject('/%')
+  t.same(Object.fromEntries(app.refusals), { 400: 2, 417: 1, 431: 1 })
+})
+
+t.test('what does not arrive in time is refused; a connection that was only opened is closed', async (t) => {
+  const app = await build(t, { MIGRATIONS: 'off' })
+  await app.listen({ port: 0 })
+  app.server.headersTimeout = 1
+  const silent = await send(t, app, '')
+  const half = await send(t, app, 'GET / HTTP/1.1\r\n')
+  const chunks: unknown[] = []
+  silent.on('data', (chunk) => chunks.push(chunk))
+  const closed = [event(silent, 'close'), event(half, 'close')]
+  t.match(String(await event(half, 'data')), /^HTTP\/1.1 408 .*\r\nx-request-id: /)
+  await Promise.all(closed)
+  t.same(chunks, [])
+  t.match(lines(app), [{ level: 30, status: 408, requestId: UUID, code: 'ERR_HTTP_REQUEST_TIMEOUT' }])
+  t.same(Object.fromEntries(app.refusals), { 408: 1 })
+})
+
+t.test('a client that resets its connection leaves nothing to refuse', async (t) => {
+  const app = await build(t, { MIGRATIONS: 'off' })
+  await app.listen({ port: 0 })
+  const connected = event(app.server, 'connection')
+  const client = await send(t, app, 'GET / HTTP/1.1\r\n')
+  const [socket] = (await connected) as [Socket]
+  const closed = event(socket, 'close')
+  client.resetAndDestroy()
+  await closed
+  t.same(lines(app), [])
+  t.equal(app.refusals.size, 0)
 })
 
 t.test("an error that only Fastify's own handler sees is logged, a client's is not", async (t) => {

@@ -1,14 +1,17 @@
-import { METHODS } from 'node:http'
+import { EventEmitter } from 'node:events'
+import { get, METHODS } from 'node:http'
 import { createRequire } from 'node:module'
+import { mock } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { HTTPMethods } from 'fastify'
 import { sql } from 'kysely'
 import { getMetricsFromIterator } from 'prom2javascript'
 import t from 'tap'
-import { build, unstarted } from '../support/app.ts'
-import { database, MIGRATIONS, sharedDatabase, until } from '../support/helper.ts'
+import { type App, build, unstarted } from '../support/app.ts'
+import { database, event, MIGRATIONS, sharedDatabase, until } from '../support/helper.ts'
 import { OWN, samples, value } from '../support/metrics.ts'
 import { Service } from '../support/process.ts'
+import { ROUTES } from '../support/tools.ts'
 
 t.test('off, there is no route, and the library is not even loaded', async (t) => {
   const { cache } = createRequire(import.meta.url)
@@ -24,7 +27,7 @@ t.test('Prometheus can read it', async (t) => {
   const app = await build(t, { METRICS: 'true' }, async (fastify) => {
     fastify.get('/things/:id', async () => 'thing')
   })
-  await app.inject('/things/1')
+  for (const url of ['/things/1', '/%']) await app.inject(url)
   const answer = await app.inject('/metrics')
   t.match(app.logs.at(-1), { level: 20, msg: 'request', route: '/metrics' }, 'as a probe is')
   t.match(answer.headers, { 'content-type': /^text\/plain; version=0.0.4/, 'cache-control': 'no-store' })
@@ -48,6 +51,8 @@ t.test('Prometheus can read it', async (t) => {
     'process_uptime_seconds gauge',
     'v8js_memory_heap_used_bytes gauge',
     'http_server_request_duration_seconds histogram',
+    'http_server_refused_requests_total counter',
+    'log_lines_lost_total counter',
   ]) {
     t.ok(types.includes(metric), metric)
   }
@@ -111,6 +116,49 @@ t.test('requests are counted by pattern; probes and scrapes are not', async (t) 
   ])
 })
 
+t.test('what no route got to see is counted', async (t) => {
+  const app = await build(t, OWN)
+  await app.inject('/%')
+  t.equal(await value(app, 'http_server_refused_requests_total', { http_response_status_code: '400' }), 1)
+})
+
+t.test('a client that goes away before the end of its answer is counted', async (t) => {
+  const asked = new EventEmitter()
+  const app = await build(t, OWN, async (fastify) => {
+    fastify.addHook('preHandler', async () => void setImmediate(() => asked.emit('asked')))
+    fastify.get('/slow', () => new Promise(() => {}))
+    fastify.get('/large', async () => 'x'.repeat(50_000_000))
+  })
+  const url = await app.listen({ port: 0 })
+  for (const [route, sent] of [
+    ['/slow', {}],
+    ['/large', { http_response_status_code: '200' }],
+  ] as const) {
+    const asks = event(asked, 'asked')
+    const client = get(url + route).on('error', () => {})
+    await asks
+    client.destroy()
+    const [sample] = await until(
+      () => samples(app, 'http_server_request_duration_seconds', { http_route: route }),
+      ({ length }) => length > 0,
+    )
+    t.match(sample, { count: 1 })
+    t.same(sample?.labels, { http_request_method: 'GET', http_route: route, error_type: 'aborted', ...sent })
+  }
+})
+
+t.test('lines of the log that nobody reads are counted', async (t) => {
+  const service = new Service(t, { ...ROUTES, DATABASE_URL: await sharedDatabase(), METRICS: 'true' })
+  const url = await service.url()
+  service.child.stdout?.pause()
+  const scrape = async () => (await fetch(`${url}/metrics`)).text()
+  t.match(await scrape(), 'log_lines_lost_total 0\n')
+  await until(
+    () => fetch(`${url}/log/5000`).then(scrape),
+    (text) => /^log_lines_lost_total [1-9]/m.test(text),
+  )
+})
+
 t.test('random URLs and methods make no more series', async (t) => {
   const app = await build(t, OWN, async (fastify) => {
     fastify.get('/things/:id', async () => 'thing')
@@ -131,19 +179,49 @@ t.test('random URLs and methods make no more series', async (t) => {
   )
 })
 
-t.test('a blocked event loop shows', async (t) => {
-  const app = await build(t, OWN)
-  const blocked = await until(
+const MAX = 'nodejs_eventloop_delay_max_seconds'
+
+/** Blocks the event loop until it shows. */
+function block(app: App): Promise<unknown> {
+  return until(
     async () => {
       const end = performance.now() + 100
       while (performance.now() < end);
       await sleep(20) // lets the timer that is late run
-      return value(app, 'nodejs_eventloop_delay_max_seconds')
+      return value(app, MAX)
     },
     (seconds = 0) => seconds > 0.05,
   )
-  t.ok(blocked)
+}
+
+t.test('a blocked event loop shows, to every scraper', async (t) => {
+  const app = await build(t, OWN)
+  await block(app)
+  const seen = await value(app, MAX)
+  await app.inject({ method: 'HEAD', url: '/metrics' })
+  t.ok(((await value(app, MAX)) ?? 0) >= (seen as number))
   t.ok(((await value(app, 'nodejs_eventloop_time_seconds_total', { nodejs_eventloop_state: 'active' })) ?? 0) > 0.05)
+})
+
+t.test('for one minute to two', async (t) => {
+  mock.timers.enable({ apis: ['setInterval'] })
+  t.teardown(() => mock.timers.reset())
+  const app = await build(t, OWN)
+  await block(app)
+  const seen = (await value(app, MAX)) as number
+  mock.timers.tick(60_000)
+  t.ok(((await value(app, MAX)) ?? 0) >= seen)
+  mock.timers.tick(60_000)
+  t.ok(((await value(app, MAX)) ?? 0) < seen)
+})
+
+t.test('a HEAD asks nothing', async (t) => {
+  const app = await build(t, OWN)
+  let checks = 0
+  app.health.add({ name: 'counted', required: false, check: async () => void checks++ })
+  const { statusCode, headers, body } = await app.inject({ method: 'HEAD', url: '/metrics' })
+  t.match({ statusCode, headers, body }, { statusCode: 200, headers: { 'content-type': /version=0.0.4/ }, body: '' })
+  t.equal(checks, 0)
 })
 
 const pool = (state: string) => ({ db_client_connection_pool_name: 'database', db_client_connection_state: state })

@@ -41,6 +41,11 @@ const routes: FastifyPluginAsync = async (fastify) => {
     const listeners = pg.pool.listenerCount('error') + redis.listenerCount('close')
     return { totalCount, idleCount, waitingCount, listeners }
   })
+  // So many lines of the log, of a thousand characters.
+  fastify.get<{ Params: { lines: number } }>('/log/:lines', async ({ log, params }) => {
+    for (let line = 0; line < params.lines; line++) log.info({ line, long: 'x'.repeat(1_000) }, 'long')
+    return {}
+  })
   fastify.get('/crash', async () => {
     setTimeout(() => {
       throw Object.assign(new Error('crash'), { command: { args: ['hunter2'] } })
