@@ -1,14 +1,22 @@
 import type { FastifyRequest } from 'fastify'
 import type { LoggerOptions } from 'pino'
 
+/** An error can be its own cause's cause. */
+const MAX_CAUSES = 8
+
 /**
  * pino's own serializer prints every property of an error. ioredis keeps the command there, and with it the password;
  * pg the values of a row.
  */
 function serializeError(err: Error & { code?: string }): object {
+  return serializeCauses(err, MAX_CAUSES)
+}
+
+function serializeCauses(err: Error & { code?: string }, causes: number): object {
   if (!(err instanceof Error)) return err
   const { name, code, message, stack, cause } = err
-  return { type: name, code, message, stack, ...(cause instanceof Error && { cause: serializeError(cause) }) }
+  const shown = causes > 0 && cause instanceof Error && { cause: serializeCauses(cause, causes - 1) }
+  return { type: name, code, message, stack, ...shown }
 }
 
 /** Fastify's own serializer prints the URL with its query. */
