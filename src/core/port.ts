@@ -93,7 +93,7 @@ class Port {
 
   #sweep(): void {
     for (const socket of this.#unread) socket.destroy()
-    // To closeIdleConnections() an answer that is written, and that its client has not read yet, is none.
+    // closeIdleConnections() takes a connection for idle whose answer is written, and not read by its client yet.
     for (const { writableEnded } of this.#unanswered) if (writableEnded) return
     this.#app.server.closeIdleConnections()
   }
