@@ -49,7 +49,7 @@ EXPOSE 3000
 # Alive, not ready: a restart cures no backend.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["node", "dist/src/healthcheck.js", "/health/live"]
 ENTRYPOINT []
-# node is process 1 and gets the signals itself; npm would not pass them on.
+# node is process 1 and gets the signals itself.
 CMD ["node", "dist/src/server.js"]
 
 # Last, so that a new commit does not invalidate the layers above.

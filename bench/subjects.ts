@@ -28,10 +28,10 @@ const peer = (name: string, file: string, ready = '/health'): Subject => ({
   ready,
 })
 
-/** This service as `npm start` runs it, without npm: `exec` makes the shell its process. */
+/** This service as `npm start` runs it, without npm. */
 export const THIS: Subject = {
   name: 'this service',
-  argv: ['sh', '-c', manifest.scripts.start.replaceAll(/(?<=^|[\s;&|])node /g, 'exec node ')],
+  argv: ['sh', '-c', manifest.scripts.start],
   ready: '/health/ready',
 }
 /** This service from its sources, with the routes of app.ts. */

@@ -1,10 +1,11 @@
-import { connect } from 'node:net'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import type { Server } from '../../dev/server.ts'
 import { Client } from '../support/client.ts'
 import { backends, event, query, ROOT, sharedDatabase, until, within } from '../support/helper.ts'
 import { preload, Service } from '../support/process.ts'
+import { BIG } from '../support/routes.ts'
 import { ask, Prober, ROUTES, SHIPPED } from '../support/tools.ts'
 
 // Most of what these tests do is wait.
@@ -143,19 +144,6 @@ t.test('SIGTERM while PostgreSQL', async (t) => {
   })
 })
 
-t.test('SIGTERM while a client is in the middle of its headers, or of a body: exit 0 within the bound', async (t) => {
-  const { service, url } = await start(t, { SHUTDOWN_TIMEOUT_MS: '10000' })
-  const { hostname, port } = new URL(url)
-  for (const half of ['GET / HTTP/1.1\r\nhost: x\r\n', 'POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf']) {
-    const socket = connect(Number(port), hostname).on('error', () => {})
-    t.teardown(() => socket.destroy())
-    socket.write(half)
-  }
-  await ask(`${url}/sleep?ms=0`)
-  service.child.kill('SIGTERM')
-  t.equal(await service.exited, 0)
-})
-
 /** The service with a module in place of src/app.ts. */
 function loading(t: Test, source: string): Service {
   const hooks = `
@@ -189,19 +177,11 @@ t.test('in production the delay is there unless it is set, and the log says why 
   service.child.kill('SIGTERM')
   t.match(await service.logged('leaving'), { level: 30, signal: 'SIGTERM' })
   t.match(await ask(`${url}/health/ready`), { status: 503, body: { draining: true } })
-  service.child.kill('SIGTERM')
+  service.child.kill('SIGINT')
   t.equal(await service.exited, 1)
 })
 
-t.test('a second signal exits at once', async (t) => {
-  const { service } = await start(t, { SHUTDOWN_DELAY_MS: '600000' })
-  service.child.kill('SIGTERM')
-  await service.logged('leaving')
-  service.child.kill('SIGTERM')
-  t.equal(await service.exited, 1)
-})
-
-for (const route of ['/crash', '/reject']) {
+for (const route of ['/crash', '/crash/null', '/crash/object', '/crash/around', '/reject', '/reject/undefined']) {
   t.test(`an uncaught error (${route}) is logged once, without secrets, and ends the process with 1`, async (t) => {
     const { service, url } = await start(t, {}, SOURCE)
     const slow = ask(`${url}/sleep?ms=500`)
@@ -209,10 +189,141 @@ for (const route of ['/crash', '/reject']) {
     await ask(`${url}${route}`)
     t.equal((await slow).status, 200, 'what is in flight finishes')
     t.equal(await service.exited, 1)
-    t.equal(service.logs.filter(({ level }) => level === 60).length, 1)
+    const fatal = service.logs.filter(({ level }) => level === 60)
+    t.match(fatal, [{ msg: 'uncaught error', err: { message: String } }])
+    t.equal(fatal.length, 1)
     t.notMatch(service.output, /hunter2/)
   })
 }
+
+t.test('a signal after an uncaught error changes nothing, a second error ends it at once', async (t) => {
+  const { service, url } = await start(t, { SHUTDOWN_DELAY_MS: '600000' }, SOURCE)
+  await ask(`${url}/crash`)
+  await service.logged('uncaught error')
+  service.child.kill('SIGTERM')
+  t.match(await ask(`${url}/health/ready`), { status: 503, body: { draining: true } })
+  await ask(`${url}/crash`)
+  t.equal(await service.exited, 1)
+})
+
+t.test('what fails while it leaves is logged, exit 1', async (t) => {
+  const NODE_OPTIONS = preload(`
+    import { subscribe } from 'node:diagnostics_channel'
+    subscribe('fastify.initialization', ({ fastify }) => {
+      fastify.addHook('onClose', async () => { throw new Error('cannot close') })
+    })`)
+  const { service } = await start(t, { NODE_OPTIONS }, SOURCE)
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 1)
+  t.match(service.fatal, { err: { message: 'cannot close' } })
+})
+
+/** A connection whose client sends and reads what the test says. */
+function client(t: Test, url: string, request: string): Socket {
+  const { hostname, port } = new URL(url)
+  const socket = connect(Number(port), hostname).on('error', () => {})
+  t.teardown(() => socket.destroy())
+  socket.write(request)
+  return socket
+}
+
+/** Waits until connections without a request are closed: those that the drain cuts are gone then. */
+async function swept(t: Test, url: string, service: Service): Promise<void> {
+  const half = client(t, url, 'GET / HTTP/1.1\r\n')
+  half.resume()
+  await ask(`${url}/sleep?ms=0`) // it is accepted
+  service.child.kill('SIGTERM')
+  await event(half, 'close')
+}
+
+t.test('SIGTERM: an answer that its client has not read yet is delivered to the end', async (t) => {
+  const { service, url } = await start(t, { SHUTDOWN_TIMEOUT_MS: '600000' }, SOURCE)
+  const slow = client(t, url, 'GET /big HTTP/1.1\r\nhost: x\r\n\r\n').pause()
+  await event(slow, 'readable')
+  await swept(t, url, service)
+  let bytes = 0
+  slow.on('data', (chunk) => {
+    bytes += chunk.length
+  })
+  await event(slow, 'end')
+  t.ok(bytes > BIG, `${bytes} bytes`)
+  t.equal(await service.exited, 0)
+})
+
+t.test('SIGTERM: neither half-sent headers nor the rest of a body whose answer is there delay it', async (t) => {
+  const { service, url } = await start(t, { SHUTDOWN_TIMEOUT_MS: '600000' }, SOURCE)
+  const answered = client(t, url, 'POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf')
+  t.match(String((await event(answered, 'data'))[0]), /^HTTP\/1.1 404 /)
+  const complete = client(t, url, 'POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf')
+  await event(complete, 'data')
+  complete.write('12345GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n')
+  t.match(String((await event(complete, 'data'))[0]), /^HTTP\/1.1 200 /, 'the connection goes on behind the rest')
+  client(t, url, 'GET / HTTP/1.1\r\nhost: x\r\n')
+  await ask(`${url}/sleep?ms=0`) // it is accepted
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 0)
+})
+
+const UPLOAD = 'POST /upload HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"a":'
+
+t.test('SIGTERM: an upload that has begun may end', async (t) => {
+  const { service, url } = await start(t, { SHUTDOWN_TIMEOUT_MS: '600000' }, SOURCE)
+  const upload = client(t, url, UPLOAD)
+  await swept(t, url, service)
+  upload.write('123}')
+  t.match(String((await event(upload, 'data'))[0]), /^HTTP\/1.1 200 /)
+  upload.end()
+  t.equal(await service.exited, 0)
+})
+
+t.test('what SHUTDOWN_TIMEOUT_MS cuts: exit 1, and one line that counts it', async (t) => {
+  const { service, url } = await start(t, { SHUTDOWN_TIMEOUT_MS: '1500' }, SOURCE)
+  client(t, url, UPLOAD)
+  const slow = client(t, url, 'GET /big HTTP/1.1\r\nhost: x\r\n\r\n').pause()
+  await event(slow, 'readable')
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 1)
+  t.match(
+    service.logs.filter(({ level }) => level > 30),
+    [{ msg: 'cannot leave in time', requests: 2 }],
+  )
+})
+
+/** Has `localhost` mean these addresses. */
+const named = (...addresses: string[]) =>
+  preload(`
+    import dns from 'node:dns/promises'
+    import { syncBuiltinESMExports } from 'node:module'
+    const { lookup } = dns
+    dns.lookup = (name, options) =>
+      name === 'localhost' ? ${JSON.stringify(addresses.map((address) => ({ address })))} : lookup(name, options)
+    syncBuiltinESMExports()`)
+
+t.test('HOST=localhost serves and drains on each of its addresses', async (t) => {
+  const NODE_OPTIONS = `${ROUTES.NODE_OPTIONS} ${named('127.0.0.1', '::1', '127.0.0.2', '203.0.113.1')}`
+  const { service, url } = await start(t, { NODE_OPTIONS, HOST: 'localhost' }, SOURCE)
+  await until(
+    () => service.logs.map(({ msg }) => msg),
+    (messages) => messages.some((msg) => msg.includes('127.0.0.2')),
+  )
+  const other = url.replace('127.0.0.1', '127.0.0.2')
+  const slow = [url, other].map((address) => ask(`${address}/sleep?ms=2000`))
+  await Promise.all([url, other].map((address) => ask(`${address}/sleep?ms=0`)))
+  service.child.kill('SIGTERM')
+  t.match(await Promise.all(slow), [{ status: 200 }, { status: 200 }])
+  t.equal(await service.exited, 0)
+})
+
+t.test('HOST=localhost with the port taken on one of its addresses: exit 1', async (t) => {
+  const other = createServer().listen(0, '127.0.0.2')
+  await event(other, 'listening')
+  t.teardown(() => other.close())
+  const { port } = other.address() as AddressInfo
+  const env = { NODE_OPTIONS: named('127.0.0.1', '127.0.0.2'), HOST: 'localhost', PORT: String(port) }
+  const service = new Service(t, { DATABASE_URL: await sharedDatabase(), ...env }, SOURCE)
+  t.equal(await service.exited, 1)
+  t.match(service.fatal, { err: { code: 'EADDRINUSE', message: /127.0.0.2/ } })
+})
 
 t.test('200 slow clients that never finish a request are closed, and the probes stay well', async (t) => {
   const { url } = await start(t)

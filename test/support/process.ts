@@ -1,5 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import type { Test } from 'tap'
 import { CHECKS, ENV, type LogLine, ROOT, required, SKELETON_READINESS, unmeasured, within } from './helper.ts'
@@ -7,6 +8,7 @@ import { CHECKS, ENV, type LogLine, ROOT, required, SKELETON_READINESS, unmeasur
 interface ServiceOptions {
   source?: string
   wrapper?: string[]
+  command?: string[]
   whole?: boolean
 }
 
@@ -21,17 +23,17 @@ export class Service {
   /**
    * The build, as it ships: it starts in a third of the time. `source`: the folder of the project, whose source runs and
    * counts for coverage, or of a copy. `wrapper`: a command that runs the service in surroundings of its own.
-   * `whole`: with the service's own health checks, whose backends the skeleton's tests do not know. TEST_SERVICE: another
+   * `command`: another command that runs it, such as `npm start`. `whole`: with the service's own health checks, whose backends the skeleton's tests do not know. TEST_SERVICE: another
    * program in place of either.
    */
   constructor(t: Test, { NODE_OPTIONS = '', ...env }: NodeJS.ProcessEnv, options: ServiceOptions = {}) {
-    const { source, wrapper = [], whole = false } = options
+    const { source, wrapper = [], command, whole = false } = options
     const nodeOptions = whole ? NODE_OPTIONS : `${SKELETON_CHECKS} ${NODE_OPTIONS}`
     const build = path.join(required('TEST_BUILD'), 'src/server.js')
     const main = process.env['TEST_SERVICE'] ?? (source ? 'src/server.ts' : build)
-    const measured = source === ROOT && main === 'src/server.ts'
+    const measured = source === ROOT && main === 'src/server.ts' && !command
     const hooks = measured ? [] : unmeasured(nodeOptions)
-    const [program, ...args] = [...wrapper, ...hooks, process.execPath, main]
+    const [program, ...args] = [...wrapper, ...hooks, ...(command ?? [process.execPath, main])]
     this.child = spawn(program as string, args, {
       cwd: source ?? ROOT,
       env: {
@@ -41,7 +43,7 @@ export class Service {
         ...env,
         NODE_OPTIONS: nodeOptions,
       },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: 'pipe',
     })
     this.#exited = once(this.child, 'close').then(([code]) => code)
     let rest = ''
@@ -86,6 +88,22 @@ export class Service {
     const { msg } = await this.logged('Server listening at ')
     return msg.slice('Server listening at '.length)
   }
+}
+
+const NAMESPACE = ['--pid', '--fork', '--kill-child', '--mount-proc']
+/** Wrappers in which the service is process 1, as root and as a user. */
+const AS_PROCESS_1 = [
+  ['unshare', ...NAMESPACE],
+  ['unshare', '--user', '--map-root-user', ...NAMESPACE],
+]
+/** The one of them that works here, if one does. */
+export const asProcess1 = AS_PROCESS_1.find(([program, ...args]) => {
+  return spawnSync(program as string, [...args, 'true']).status === 0
+})
+
+/** The process 1 of a service that runs so, as the system numbers it; NaN until it is there. */
+export function process1({ child: { pid } }: Service): number {
+  return Number.parseInt(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8'), 10)
 }
 
 /** `NODE_OPTIONS` for a `Service` that runs this module before its own. */

@@ -12,6 +12,31 @@ const release = new EventEmitter()
 const pause = (db: Kysely<DB>, seconds = 0) =>
   db.selectNoFrom(({ fn, val }) => fn('pg_sleep', [val(seconds)]).as('slept')).execute()
 
+/** More than the system buffers of an answer that nobody reads. */
+export const BIG = 64 * 1024 * 1024
+
+function raise(thrown: unknown): never {
+  throw thrown
+}
+
+const around = new Error('around')
+around.cause = new Error('and around', { cause: around })
+
+/** What breaks the process, by route. */
+const failures: Record<string, () => void> = {
+  '/crash': () => raise(Object.assign(new Error('crash'), { command: { args: ['hunter2'] } })),
+  '/crash/null': () => raise(null),
+  '/crash/object': () => raise({ password: 'hunter2' }),
+  '/crash/around': () => raise(around),
+  '/reject': () => void Promise.reject(new Error('rejected')),
+  '/reject/undefined': () => void Promise.reject(undefined),
+  '/abort': () => process.abort(),
+  '/heap': () => {
+    const kept: unknown[] = []
+    for (;;) kept.push(new Array(100_000).fill(0.5))
+  },
+}
+
 /** Routes that keep the backends busy, or break the process. */
 const routes: FastifyPluginAsync = async (fastify) => {
   const number = { type: 'number', default: 0 }
@@ -46,16 +71,15 @@ const routes: FastifyPluginAsync = async (fastify) => {
     for (let line = 0; line < params.lines; line++) log.info({ line, long: 'x'.repeat(1_000) }, 'long')
     return {}
   })
-  fastify.get('/crash', async () => {
-    setTimeout(() => {
-      throw Object.assign(new Error('crash'), { command: { args: ['hunter2'] } })
+  // Behind the answer.
+  for (const [path, fail] of Object.entries(failures)) {
+    fastify.get(path, async () => {
+      setTimeout(fail)
+      return {}
     })
-    return {}
-  })
-  fastify.get('/reject', async () => {
-    Promise.reject(new Error('rejected'))
-    return {}
-  })
+  }
+  fastify.get('/big', async (_, reply) => reply.send(Buffer.alloc(BIG)))
+  fastify.post('/upload', ({ body }) => ({ body }))
 }
 
 // Loaded ahead of the service, as its own process runs it: Fastify tells of each instance that it makes.
