@@ -33,7 +33,12 @@ app = createFastify()
 
 try {
   await app.register(service)
-  await app.listen({ host: app.config.HOST, port: app.config.PORT })
+  const { HOST: host, PORT: port } = app.config
+  await app.listen({ host, port }).catch((err) => {
+    // The kernel has no IPv6. Where it is switched off only, `::` serves IPv4.
+    if (host !== '::' || err.code !== 'EAFNOSUPPORT') throw err
+    return app.listen({ host: '0.0.0.0', port })
+  })
   await app.lifecycle.start()
   app.log.info('ready')
 } catch (err) {

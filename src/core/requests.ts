@@ -1,17 +1,24 @@
 import { randomUUID } from 'node:crypto'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { Logger } from 'pino'
+import { answers } from './limits/answers.ts'
+import { Connections } from './limits/connections.ts'
+import { type Trust, trusted } from './limits/proxies.ts'
+import { Unread } from './limits/unread.ts'
 import { logger } from './logger.ts'
 
 declare module 'fastify' {
+  interface FastifyInstance {
+    /** What the plugin of that name bounds. */
+    limits: { connections: Connections; unread: Unread }
+  }
   interface FastifyContextConfig {
     /** For probes and scrapers: logged at `debug` only, and not among the requests that the metrics count. */
     quiet?: boolean
   }
 }
 
-/** A half-sent request is cut after this long, and looked for every two seconds: slow clients hold no connection. */
-const REQUEST_TIMEOUT_MS = 10_000
+/** Half-sent requests are looked for this often. */
 const CONNECTIONS_CHECK_MS = 2_000
 const REQUEST_ID = /^[\w.:+/=-]{1,128}$/
 /** W3C Trace Context: version, trace, parent, flags. Neither version ff nor an id of zeros is valid. */
@@ -50,7 +57,7 @@ function write(request: FastifyRequest, reply: FastifyReply, outcome: object): v
 }
 
 /**
- * The instance that the service is registered on, with all that a request needs from its first byte on: time limits,
+ * The instance that the service is registered on, with all that a request needs from its first byte on: the limits,
  * the one log line, and the ids. Fastify takes a part of it as options alone and a part as hooks alone, so both are
  * given here: `src/app.ts` refuses an instance that was made otherwise.
  *
@@ -59,11 +66,20 @@ function write(request: FastifyRequest, reply: FastifyReply, outcome: object): v
  * stdout.
  */
 export function createFastify({ stream }: { stream?: { write(line: string): void } } = {}): FastifyInstance {
-  const app = fastify({
+  const limits = { connections: new Connections(), unread: new Unread() }
+  let trust: Trust | undefined
+  const app: FastifyInstance = fastify({
     logger: { ...logger, ...(stream && { stream }) },
     logController: new RequestLog({ requestIdLogLabel: 'requestId' }),
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    http: { headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: CONNECTIONS_CHECK_MS },
+    http: {
+      connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
+      ServerResponse: answers(limits.connections, limits.unread),
+    },
+    // By the settings, which are read later.
+    trustProxy(address, hop) {
+      trust ??= trusted(app.config.TRUST_PROXY)
+      return trust(address, hop)
+    },
 
     genReqId({ headers }) {
       const id = headers['x-request-id'] as string | undefined
@@ -97,5 +113,5 @@ export function createFastify({ stream }: { stream?: { write(line: string): void
     }
     done()
   })
-  return app.decorate('createFastify', true)
+  return app.decorate('createFastify', true).decorate('limits', limits)
 }
