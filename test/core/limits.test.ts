@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { mock } from 'node:test'
@@ -33,6 +32,12 @@ async function start(t: Test, env: NodeJS.ProcessEnv) {
     fastify.get('/wait-as-a-probe', { config: { quiet: true } }, wait)
     fastify.get<{ Querystring: { ms: string } }>('/sleep', ({ query }) => sleep(Number(query.ms), 'slept'))
     fastify.get('/large', async () => 'x'.repeat(LARGE))
+    fastify.get('/wait-large', () => wait().then(() => Buffer.alloc(LARGE)))
+    fastify.get('/heedless', (_, reply) => {
+      reply.hijack()
+      reply.raw.write(Buffer.alloc(LARGE))
+      reply.raw.end(Buffer.alloc(LARGE))
+    })
     fastify.get('/stream', async () =>
       Readable.from(
         (async function* () {
@@ -71,7 +76,7 @@ class Client {
   constructor(t: Test, port: number) {
     this.socket = connect(port, '127.0.0.1').on('error', () => {})
     t.teardown(() => this.socket.destroy())
-    this.closed = once(this.socket, 'close')
+    this.closed = new Promise((resolve) => this.socket.once('close', resolve))
   }
 
   async open(): Promise<this> {
@@ -115,9 +120,11 @@ t.test('at the limit a new connection takes the place of the one that is idle fo
   const first = await client().open()
   const second = await client().open()
   await first.get('/sleep?ms=0').read().got('slept')
+  await sleep(600) // one that is new is spared for half a second
   const third = await client().open()
   await second.gone()
   await third.get('/health/live').read().got('200 OK')
+  await sleep(600)
   await client().get('/sleep?ms=0').read().got('slept')
   await first.gone()
   t.match(
@@ -133,10 +140,11 @@ t.test('where every connection is busy a few more are open for probes', async (t
   await waiting(1)
   const refused = client().get('/sleep?ms=0').read()
   await refused.gone()
-  t.match(refused.text, /^HTTP\/1.1 503 .*retry-after: 1.*connection: close.*TOO_MANY_CONNECTIONS/s)
+  t.match(refused.text, /^HTTP\/1.1 503 [^{]*connection: close[^{]*retry-after: 1[^{]*{.*TOO_MANY_CONNECTIONS/s)
   const probe = client().get('/health/live').read()
   await probe.gone()
   t.match(probe.text, /^HTTP\/1.1 200 .*connection: close/s)
+  // At once, and none before its request has come.
   for (let spare = 0; spare < 16; spare++) client().get('/wait-as-a-probe')
   await waiting(17)
   await client().gone()
@@ -159,11 +167,9 @@ t.test('100 idle connections where 128 files may be open: every probe is answere
   const url = new URL(await service.url())
   await service.logged('ready')
   for (let idle = 0; idle < 100; idle++) await new Client(t, Number(url.port)).open()
-  for (let probe = 0; probe < 20; probe++) {
-    for (const path of ['/health/live', '/health/ready', '/health']) {
-      t.equal((await ask(new URL(path, url).href)).status, 200)
-    }
-  }
+  const probes = ['/health/live', '/health/ready', '/health'].flatMap((path) => Array(20).fill(new URL(path, url).href))
+  const answers = await Promise.all(probes.map((probe) => ask(probe)))
+  t.same([...new Set(answers.map(({ status }) => status))], [200])
   t.match(await service.logged(FULL), { limit: 48, closedIdle: 1 })
 })
 
@@ -211,7 +217,7 @@ t.test('a request has its time to arrive, which a route can prolong', async (t) 
 
 t.test('a client that reads nothing of its answer is cut off', async (t) => {
   const { app, client } = await start(t, { SEND_TIMEOUT_MS: '300' })
-  const silent = client().get('/large').get('/large')
+  const silent = client().get('/heedless').get('/large')
   silent.socket.pause()
   await until(
     () => app.logs.find(({ msg }) => msg === UNREAD),
@@ -221,27 +227,22 @@ t.test('a client that reads nothing of its answer is cut off', async (t) => {
 })
 
 t.test('a client that reads slowly is not, nor one whose answer is made slowly', async (t) => {
-  const { client, count, release } = await start(t, { SEND_TIMEOUT_MS: '300' })
+  const { client, count, release } = await start(t, { SEND_TIMEOUT_MS: '2000' })
   const slow = client().get('/large').get('/large').read()
-  const resume = setInterval(() => slow.socket.resume(), 50)
   slow.socket.on('data', () => slow.socket.pause())
-  await until(
-    () => slow.bytes,
-    (bytes) => bytes > LARGE / 4,
-  )
-  clearInterval(resume)
-  slow.socket.removeAllListeners('data')
-  slow.read().socket.resume()
+  const resume = setInterval(() => slow.socket.resume(), 5)
   await until(
     () => slow.bytes,
     (bytes) => bytes > 2 * LARGE,
   )
+  clearInterval(resume)
   const stream = client().get('/stream').read()
   await until(
     () => stream.bytes,
     (bytes) => bytes > LARGE,
   )
-  await sleep(700)
+  // No event tells of a client that is not cut off.
+  await sleep(2_500)
   const before = stream.bytes
   release()
   await until(
@@ -276,6 +277,22 @@ t.test('unread answers have a size together: requests wait, then the oldest is c
   await second.gone()
   t.equal(count(UNREAD), 1)
 })
+
+t.test(
+  'answers of requests that were under way when the limit was reached: the oldest is cut off at once',
+  async (t) => {
+    const { app, client, waiting, release } = await start(t, { UNREAD_LIMIT_BYTES: String(1.5 * LARGE) })
+    const silent = Array.from({ length: 4 }, () => client().get('/wait-large'))
+    for (const { socket } of silent) socket.pause()
+    await waiting(4)
+    release()
+    await Promise.race(silent.map((each) => within(each.closed, () => each.bytes)))
+    t.match(
+      app.logs.find(({ msg }) => msg === UNREAD),
+      { overSize: 1, limitBytes: 1.5 * LARGE },
+    )
+  },
+)
 
 t.test('60 clients that do not read 4 MB leave the process its memory, and others their answers', async (t) => {
   const routes = preload(`
@@ -314,7 +331,7 @@ t.test('X-Forwarded- headers count as TRUST_PROXY says', async (t) => {
     const { body } = await app.inject({ url: '/ip', headers: via, remoteAddress: '::ffff:10.0.0.1' })
     t.equal(body, ip, String(TRUST_PROXY))
   }
-  for (const TRUST_PROXY of ['yes', '10.0.0.0/33', '-1', '1.5', ',']) {
+  for (const TRUST_PROXY of ['yes', '10.0.0.0/33', '-1', ',']) {
     const configured = configure(t, { DATABASE_URL: 'postgres://localhost/app', TRUST_PROXY })
     await t.rejects(configured, { code: 'CONFIG_INVALID', message: /TRUST_PROXY must be/ }, TRUST_PROXY)
   }

@@ -4,19 +4,21 @@ import type { Socket } from 'node:net'
 /** Connections above the limit, open for as long as it takes to answer a probe, or 503. */
 export const SPARE_CONNECTIONS = 16
 
+/** The first request of a new connection has this long to come. */
+const GRACE_MS = 500
+
 type Hit = 'closedIdle' | 'refused' | 'dropped'
 
 /**
  * Bounds the open connections. At the limit a new one takes the place of that which is idle for longest, so that idle
- * ones never keep a probe out. Where all are busy a few more are let in, and of those only probes are served.
+ * ones never keep a probe out. Where all are busy, or new, a few more are let in, and of those only probes are served.
  */
 export class Connections {
-  /** By when each was last used: the number of its last answer. */
+  /** By when each was last used: opened, or answered. */
   readonly #open = new Map<Socket, number>()
   readonly #late = new WeakSet<Socket>()
   #limit = Number.POSITIVE_INFINITY
-  #used = 0
-  #hit: (kind: Hit) => void = () => {}
+  #hit!: (kind: Hit) => void
 
   guard(server: Server, limit: number, hit: (kind: Hit) => void): void {
     this.#limit = limit
@@ -36,7 +38,7 @@ export class Connections {
   }
 
   ended(socket: Socket): void {
-    if (!socket.destroyed) this.#open.set(socket, ++this.#used)
+    if (!socket.destroyed) this.#open.set(socket, performance.now())
   }
 
   /** Whether it came when all others were busy, and still is one too many. */
@@ -50,24 +52,25 @@ export class Connections {
   }
 
   #admit(socket: Socket, idleMs: number): void {
-    if (this.#open.size >= this.#limit && !this.#closeIdlest()) {
-      if (this.#open.size >= this.#limit + SPARE_CONNECTIONS) {
+    const { size } = this.#open
+    if (size >= this.#limit && !this.#closeIdlest(GRACE_MS)) {
+      if (size < this.#limit + SPARE_CONNECTIONS) this.#late.add(socket)
+      else if (!this.#closeIdlest(0)) {
         socket.destroy()
         this.#hit('dropped')
         return
       }
-      this.#late.add(socket)
     }
-    this.#open.set(socket, ++this.#used)
+    this.#open.set(socket, performance.now())
     // It is idle until its first request.
     socket.setTimeout(idleMs)
     socket.once('close', () => this.#open.delete(socket))
   }
 
-  /** Whether there was one. */
-  #closeIdlest(): boolean {
+  /** Whether there was one that has been idle for so long. */
+  #closeIdlest(forMs: number): boolean {
     let idlest: Socket | undefined
-    let least = Number.POSITIVE_INFINITY
+    let least = performance.now() - forMs
     for (const [socket, used] of this.#open) {
       // A timer runs for one that is idle, or that has an unread answer.
       const idle = socket.timeout && socket.writableLength === 0

@@ -19,7 +19,7 @@ export class Unread {
   readonly #closing = new Set<Socket>()
   #timeoutMs = 0
   #limit = Number.POSITIVE_INFINITY
-  #hit: (kind: Hit) => void = () => {}
+  #hit!: (kind: Hit) => void
 
   guard(timeoutMs: number, limitBytes: number, hit: (kind: Hit) => void): void {
     this.#timeoutMs = timeoutMs
