@@ -32,7 +32,7 @@ RUN rm -rf /usr/local/lib/node_modules /usr/local/include /opt/yarn-* \
     /usr/local/bin/npm /usr/local/bin/npx /usr/local/bin/corepack /usr/local/bin/yarn* \
     /usr/local/bin/docker-entrypoint.sh
 # .bin on the PATH: docker run IMAGE kysely migrate:latest
-ENV NODE_ENV=production HOST=0.0.0.0 PORT=3000 PATH=/app/node_modules/.bin:$PATH NODE_COMPILE_CACHE=/app/dist/cache
+ENV NODE_ENV=production HOST=:: PORT=3000 PATH=/app/node_modules/.bin:$PATH NODE_COMPILE_CACHE=/app/dist/cache
 # A name server that was silent is asked again after a second, not five: a backend that is back is found as soon.
 ENV RES_OPTIONS="timeout:1 attempts:2"
 WORKDIR /app

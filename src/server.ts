@@ -46,7 +46,7 @@ try {
   if (app.lifecycle?.phase !== 'draining') fail(app, { err }, 'cannot start')
 }
 
-/** Logs once and exits 1. The log is written synchronously, so nothing of it is lost. */
+/** Logs once and exits 1. What its reader has not taken of the log by then it can take for a second. */
 function fail({ log }: FastifyInstance, why: { err: unknown; requests?: number }, message: string): never {
   log.fatal(why, message)
   process.exit(1)

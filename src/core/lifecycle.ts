@@ -3,7 +3,7 @@ import { Type } from 'typebox'
 import { duration, integer, type Settings } from './config/settings.ts'
 
 export const settings = {
-  HOST: Type.String({ default: '127.0.0.1', description: 'address to listen on; 0.0.0.0 in a container' }),
+  HOST: Type.String({ default: '127.0.0.1', description: 'address to listen on; :: in a container: IPv6 and IPv4' }),
   PORT: integer(3000, 0, 65_535, 'port to listen on; 0 takes a free one'),
   SHUTDOWN_DELAY_MS: Type.Optional(
     duration(undefined, 'time to serve on after SIGTERM, not ready; default: 5000 in production, else 0'),

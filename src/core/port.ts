@@ -39,13 +39,18 @@ class Port {
 
   /**
    * Opens it, for `localhost` on each of its addresses. Fastify would make a server for the second one that nobody can
-   * reach (fastify issue 7043): here its connections are the first one's, with all limits and with the drain.
+   * reach (fastify issue 7043): here its connections are the first one's, with all limits and with the drain. A kernel
+   * without IPv6 opens `::` for IPv4; where IPv6 is switched off only, `::` serves IPv4 anyway.
    */
   async open(host: string, port: number): Promise<void> {
     const { log, server } = this.#app
     const found = host === 'localhost' ? await lookup(host, { all: true }) : [{ address: host }]
     const [first, ...others] = found.map(({ address }) => address)
-    await this.#app.listen({ host: first as string, port })
+    await this.#app.listen({ host: first as string, port }).catch((err) => {
+      const next = host === '::' ? '0.0.0.0' : others.shift()
+      if (!ABSENT.includes(err.code) || !next) throw err
+      return this.#app.listen({ host: next, port })
+    })
     for (const address of others) {
       const other = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => server.emit('connection', socket))
       const taken = (server.address() as AddressInfo).port

@@ -2,6 +2,10 @@ import { randomUUID } from 'node:crypto'
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { Logger } from 'pino'
+import { answers } from './limits/answers.ts'
+import { Connections } from './limits/connections.ts'
+import { type Trust, trusted } from './limits/proxies.ts'
+import { Unread } from './limits/unread.ts'
 import { logger, output } from './logger.ts'
 import { countRefusal, type Refusable, refuseExpectation, refuseUnreadable } from './refusals.ts'
 
@@ -12,13 +16,14 @@ declare module 'fastify' {
   }
 
   interface FastifyInstance {
+    /** What the plugin of that name bounds. */
+    limits: { connections: Connections; unread: Unread }
     /** Called for each request whose client went away before the end of its answer, quiet ones aside. */
     abortListeners: ((request: FastifyRequest, reply: FastifyReply) => void)[]
   }
 }
 
-/** A half-sent request is cut after this long, and looked for every two seconds: slow clients hold no connection. */
-const REQUEST_TIMEOUT_MS = 10_000
+/** Half-sent requests are looked for this often. */
 const CONNECTIONS_CHECK_MS = 2_000
 const REQUEST_ID = /^[\w.:+/=-]{1,128}$/
 /** W3C Trace Context: version, trace, parent, flags. Neither version ff nor an id of zeros is valid. */
@@ -71,7 +76,7 @@ function write(request: FastifyRequest, reply: FastifyReply, outcome: object): v
 }
 
 /**
- * The instance that the service is registered on, with all that a request needs from its first byte on: time limits,
+ * The instance that the service is registered on, with all that a request needs from its first byte on: the limits,
  * the one log line, and the ids. Fastify takes a part of it as options alone and a part as hooks alone, so both are
  * given here: `src/app.ts` refuses an instance that was made otherwise.
  *
@@ -80,14 +85,20 @@ function write(request: FastifyRequest, reply: FastifyReply, outcome: object): v
  * stdout.
  */
 export function createFastify({ stream = output }: { stream?: { write(line: string): void } } = {}): FastifyInstance {
-  const app = fastify({
+  const limits = { connections: new Connections(), unread: new Unread() }
+  let trust: Trust | undefined
+  const app: FastifyInstance = fastify({
     logger: { ...logger, stream },
     logController: new RequestLog({ requestIdLogLabel: 'requestId' }),
-    requestTimeout: REQUEST_TIMEOUT_MS,
     http: {
-      headersTimeout: REQUEST_TIMEOUT_MS,
       connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
+      ServerResponse: answers(limits.connections, limits.unread),
       requireHostHeader: false, // Node's refusal has no event
+    },
+    // By the settings, which are read later.
+    trustProxy(address, hop) {
+      trust ??= trusted(app.config.TRUST_PROXY)
+      return trust(address, hop)
     },
     genReqId: idOf,
 
@@ -133,5 +144,5 @@ export function createFastify({ stream = output }: { stream?: { write(line: stri
     if (noHost) done(Object.assign(new Error('the header Host is missing'), { statusCode: 400 }))
     else done()
   })
-  return app.decorate('createFastify', true)
+  return app.decorate('createFastify', true).decorate('limits', limits)
 }

@@ -3,7 +3,7 @@ import { createServer } from 'node:net'
 import t from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { backends, event, ROOT, sharedDatabase } from '../support/helper.ts'
-import { Service } from '../support/process.ts'
+import { preload, Service } from '../support/process.ts'
 
 t.test('SIGTERM and SIGINT leave with 0', async (t) => {
   const DATABASE_URL = await sharedDatabase()
@@ -33,6 +33,20 @@ t.test('port taken: exit 1, port named', async (t) => {
   const service = new Service(t, { DATABASE_URL: await sharedDatabase(), PORT: String(port) }, { source: ROOT })
   t.equal(await service.exited, 1)
   t.match(service.fatal, { err: { code: 'EADDRINUSE', message: new RegExp(`:${port}`) } })
+})
+
+t.test('HOST=:: without IPv6 in the kernel: the service listens on IPv4', async (t) => {
+  const without = preload(`
+    import { Server } from 'node:net'
+    const { listen } = Server.prototype
+    Server.prototype.listen = function (options, ...rest) {
+      if (options.host !== '::') return listen.call(this, options, ...rest)
+      process.nextTick(() => this.emit('error', Object.assign(new Error('no IPv6'), { code: 'EAFNOSUPPORT' })))
+      return this
+    }`)
+  const env = { DATABASE_URL: await sharedDatabase(), HOST: '::', NODE_OPTIONS: without }
+  const service = new Service(t, env, { source: ROOT })
+  t.match(await service.url(), /^http:\/\/127\.0\.0\.1:/)
 })
 
 t.test('a wrong password of the database: exit 1, and in no output', async (t) => {
