@@ -1,17 +1,24 @@
-/** A pause of the process uses up one of so many parts of a deadline at the most. */
-const PARTS = 4
+/** How often a deadline looks whether the process stands still: so many times until it is over. */
+const LOOKS = 8
 
 /**
- * Calls `late` after so many milliseconds of a process that runs, unless the timer is cleared before. A deadline
- * measures the backend: after a pause of the process (a long computation, SIGSTOP) Node runs the timers that are due
- * before it reads the answers that have arrived, so `late` waits until those are read.
+ * Calls `late` after so many milliseconds, unless the timer is cleared before. A deadline measures the backend and not
+ * the process. After a pause (a long computation, SIGSTOP) Node runs the timers that are due before it reads the answers
+ * that have arrived, so `late` waits until those are read; and one eighth of the time longer for what takes several
+ * answers, such as a connection that is being opened.
  */
 export function deadline(ms: number, late: () => void): NodeJS.Timeout {
-  let left = PARTS
+  const every = ms / LOOKS
+  let looked = performance.now()
+  const end = looked + ms
+  let more = 1
   const timer: NodeJS.Timeout = setTimeout(() => {
-    if (--left > 0) timer.refresh()
+    const now = performance.now()
+    const hasPaused = now - looked > 2 * every
+    looked = now
+    if (now < end || (hasPaused && more-- > 0)) timer.refresh()
     else setImmediate(late)
-  }, ms / PARTS)
+  }, every)
   return timer
 }
 
