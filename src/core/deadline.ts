@@ -1,10 +1,10 @@
-/** A pause of the process uses up one of so many parts of a deadline at the most. */
+/** A deadline runs in this many parts, of which a pause of the process uses up one at the most. */
 const PARTS = 4
 
 /**
- * Calls `late` after so many milliseconds of a process that runs, unless the timer is cleared before. A deadline
- * measures the backend: after a pause of the process (a long computation, SIGSTOP) Node runs the timers that are due
- * before it reads the answers that have arrived, so `late` waits until those are read.
+ * Calls `late` after `ms` milliseconds in which the process ran, unless the timer is cleared before. After a pause of the
+ * process (a long computation, SIGSTOP) Node runs the timers that are due before it reads the answers that have arrived.
+ * So `late` waits until those are read: a deadline measures the backend.
  */
 export function deadline(ms: number, late: () => void): NodeJS.Timeout {
   let left = PARTS

@@ -3,8 +3,8 @@ import { Migrator } from 'kysely/migration'
 import { MigrationError } from './errors.ts'
 
 /*
- * Kysely's two tables lie in the service's own schema, and every name of them is qualified: further down the search_path,
- * or in another schema that Kysely would find (its issue 1537), those of another service may lie.
+ * Kysely's two tables lie in the service's own schema, and every name of them is qualified, because those of another
+ * service may lie further down the search_path, or in another schema that Kysely would find (its issue 1537).
  */
 
 /**
@@ -22,7 +22,7 @@ export async function schemaOf(db: QueryExecutorProvider, wanted?: string): Prom
   )
 }
 
-/** The names of those applied, in their order. Asks for the table first: an error would stand in the server's log. */
+/** The names of the applied migrations, in their order. Asks for the table first, to leave no error in the server's log. */
 export async function appliedMigrations(db: QueryExecutorProvider, schema: string): Promise<string[]> {
   if (!(await exists(db, schema))) return []
   const { rows } = await sql<{ name: string }>`
@@ -52,7 +52,7 @@ export async function prepareTables(db: Kysely<unknown>, schema: string): Promis
     await refuseElsewhere(db, schema)
     if (!(await exists(db, schema))) await makeTables(db, schema)
     await refuseOthers(db, schema)
-    await revokeWrites(db, schema)
+    await restrictTables(db, schema)
   } catch (err) {
     throw (err as { code?: string }).code === '42501' ? await whatToGrant(db, schema, err) : err
   }
@@ -98,7 +98,8 @@ async function makeTables(db: Kysely<unknown>, migrationTableSchema: string): Pr
   if (error) throw error
 }
 
-async function revokeWrites(db: Kysely<unknown>, schema: string): Promise<void> {
+/** Takes every right but reading from all roles but the owner; lets every role read what is applied. */
+async function restrictTables(db: Kysely<unknown>, schema: string): Promise<void> {
   const { rows } = await sql<{ statement: string }>`
     with own as (
       select relname, relowner, relacl, oid::regclass as name from pg_class
