@@ -123,8 +123,10 @@ export class Statements {
     this.#timer = undefined
     if (this.#waiting.size === 0) return
     this.#listen()
+    const now = performance.now()
     for (const ms of this.#limits()) {
-      for (const { client } of this.#longerThan(ms)) {
+      for (const { client, since } of this.#waiting.values()) {
+        if (now - since < ms) continue
         cut(client, 'ETIMEDOUT', `no answer within ${ms} ms`)
         this.#waiting.delete(client)
       }
@@ -157,11 +159,6 @@ export class Statements {
       .reduce((sum, client) => sum + bytesRead(client), this.#options.bytesRead())
     if (bytes !== this.#bytes) this.#heardAt = now
     this.#bytes = bytes
-  }
-
-  #longerThan(ms: number): Waiting[] {
-    const now = performance.now()
-    return [...this.#waiting.values()].filter(({ since }) => now - since >= ms)
   }
 }
 

@@ -34,6 +34,10 @@ export function migrationTable(schema: string) {
   return sql.id(schema, 'kysely_migration')
 }
 
+/** A condition on pg_class: Kysely's two tables. */
+const areTables = (schema: string) => sql`
+  relnamespace = to_regnamespace(quote_ident(${schema})) and relname in ('kysely_migration', 'kysely_migration_lock')`
+
 async function exists(db: QueryExecutorProvider, schema: string): Promise<boolean> {
   const { rows } =
     await sql`select where to_regclass(quote_ident(${schema}) || '.kysely_migration') is not null`.execute(db)
@@ -51,7 +55,7 @@ export async function prepareTables(db: Kysely<unknown>, schema: string): Promis
     if (rows.length > 0) await sql`create schema ${sql.id(schema)}`.execute(db)
     await refuseElsewhere(db, schema)
     if (!(await exists(db, schema))) await makeTables(db, schema)
-    await refuseOthers(db, schema)
+    await refuseOtherOwner(db, schema)
     await restrictTables(db, schema)
   } catch (err) {
     throw (err as { code?: string }).code === '42501' ? await whatToGrant(db, schema, err) : err
@@ -76,13 +80,10 @@ export async function refuseElsewhere(db: QueryExecutorProvider, schema: string)
 }
 
 /** Throws MigrationError for tables of another role, to which this one cannot write. */
-async function refuseOthers(db: QueryExecutorProvider, schema: string): Promise<void> {
+async function refuseOtherOwner(db: QueryExecutorProvider, schema: string): Promise<void> {
   const { rows } = await sql<{ name: string; owner: string; role: string }>`
     select relname as name, pg_get_userbyid(relowner) as owner, current_user as role from pg_class
-     where relnamespace = to_regnamespace(quote_ident(${schema}))
-       and relname in ('kysely_migration', 'kysely_migration_lock') and not has_table_privilege(oid, 'insert')`.execute(
-    db,
-  )
+     where ${areTables(schema)} and not has_table_privilege(oid, 'insert')`.execute(db)
   for (const { name, owner, role } of rows) {
     throw new MigrationError(
       `role ${role} may not write ${schema}.${name}, which ${owner} owns. It has to own what it migrates: ` +
@@ -103,8 +104,7 @@ async function restrictTables(db: Kysely<unknown>, schema: string): Promise<void
   const { rows } = await sql<{ statement: string }>`
     with own as (
       select relname, relowner, relacl, oid::regclass as name from pg_class
-       where relnamespace = to_regnamespace(quote_ident(${schema}))
-         and relname in ('kysely_migration', 'kysely_migration_lock') and pg_has_role(relowner, 'usage'))
+       where ${areTables(schema)} and pg_has_role(relowner, 'usage'))
     select format('revoke %s on %s from %s cascade', privilege_type, name,
              case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end) as statement
       from own, aclexplode(relacl) where grantee <> relowner and privilege_type <> 'SELECT'
