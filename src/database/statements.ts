@@ -7,9 +7,8 @@ import { LATE_MS, type Report } from './probe.ts'
 
 /** How often it looks at the waiting connections, while there are any. */
 const LOOK_EVERY_MS = 500
-/** An answer has this long to arrive after the database said that it is not at work on its statement. */
+/** An answer has this long to arrive after the database said that it is no longer at work on the statement. */
 const ON_ITS_WAY_MS = 100
-
 /** How fast a slow network takes a statement to the database: bytes per millisecond. A large one is late later. */
 const SENT_PER_MS = 1_000
 
@@ -95,7 +94,7 @@ export class Statements {
       return answer
     }
     client.query = watched as typeof client.query
-    // Every statement of this connection has its answer.
+    // pg's `drain`: every statement of this connection has its answer.
     client.on('drain', () => this.#waiting.delete(client))
     client.once('end', () => this.#waiting.delete(client))
   }
