@@ -1,11 +1,11 @@
-/** How often a deadline looks whether the process stands still: so many times until it is over. */
+/** A deadline looks this often whether the process stands still. */
 const LOOKS = 8
 
 /**
- * Calls `late` after so many milliseconds, unless the timer is cleared before. A deadline measures the backend and not
- * the process. After a pause (a long computation, SIGSTOP) Node runs the timers that are due before it reads the answers
- * that have arrived, so `late` waits until those are read; and one eighth of the time longer for what takes several
- * answers, such as a connection that is being opened.
+ * Calls `late` after `ms` milliseconds, unless the timer is cleared before. After a pause of the process (a long
+ * computation, SIGSTOP) Node runs the timers that are due before it reads the answers that have arrived. So `late` waits
+ * until those are read: a deadline measures the backend. When the pause ends it, it waits an eighth of the time more, for
+ * what takes several answers, such as a connection that is being opened.
  */
 export function deadline(ms: number, late: () => void): NodeJS.Timeout {
   const every = ms / LOOKS

@@ -1,27 +1,26 @@
 import type pg from 'pg'
+import type { Connected, Use } from './options.ts'
 
-/** The settings whose parameters a pooler may refuse, and that a service can do without. */
+/** What turns off each parameter that a pooler may refuse and the service can do without. */
 const SETTINGS: Record<string, string> = {
   statement_timeout: 'DATABASE_STATEMENT_TIMEOUT_MS=0',
   idle_in_transaction_session_timeout: 'DATABASE_IDLE_TRANSACTION_TIMEOUT_MS=0',
 }
 
-/** No such password, role or database: the service's own connection would be refused with the same words. */
+/** A wrong password, role or database. The text does not say which of the two URLs had it. */
 const REFUSED = /^(28P01|28000|3D000)$/
 const MIGRATION_URL = 'over DATABASE_MIGRATION_URL, or what stands in for it'
 
-type Connected = ((err: Error) => void) | ((err: null, client: pg.Client) => void)
-
 /**
- * A client that connects as the settings say by then, whatever it is given: pg's pool gives each client the options that
- * were right when it was made. `present` are those of now, `initial` those that the pool has got; what the pool or the
- * health check has added or changed stays. The error of a connection says which setting cures it.
+ * A client that connects with the options of now, because pg's pool gives each client the options that it was made with.
+ * `present` reads those of now, `initial` are those that the pool got. An option that the pool or the health check has
+ * added or changed stays. An error of connecting says which setting cures it.
  */
 export function presentClient(
   Client: typeof pg.Client,
   initial: pg.ClientConfig,
   present: () => pg.ClientConfig,
-  use: 'service' | 'migration',
+  use: Use,
 ): typeof pg.Client {
   const before: Record<string, unknown> = { ...initial }
   return class PresentClient extends Client {
@@ -40,13 +39,13 @@ export function presentClient(
   }
 }
 
-function withCure(err: Error, use: 'service' | 'migration'): Error {
+function withCure(err: Error, use: Use): Error {
   const cure = cureOf(err as pg.DatabaseError, use)
   if (cure) err.message += ` (${cure})`
   return err
 }
 
-function cureOf({ code, message }: pg.DatabaseError, use: 'service' | 'migration'): string | undefined {
+function cureOf({ code, message }: pg.DatabaseError, use: Use): string | undefined {
   const hasNone = /client password must be/.test(message)
   if (use === 'migration' && (hasNone || REFUSED.test(code as string))) return MIGRATION_URL
   if (hasNone) return 'DATABASE_URL, POSTGRES_PASSWORD and PGPASSWORD have none'

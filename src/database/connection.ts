@@ -5,13 +5,12 @@ import { rotating } from '../core/config/secrets.ts'
 import type { Config } from '../core/config/settings.ts'
 import { service } from '../core/service.ts'
 import { presentClient } from './client.ts'
-import { type ConnectionOptions, POSTGRES_URL } from './options.ts'
+import { type ConnectionOptions, POSTGRES_URL, type Use } from './options.ts'
 import { parts } from './parts.ts'
 import { problemOf, serverUrls } from './settings.ts'
 
 const THIS_HOST = /^(localhost|127\.[\d.]+|::1|\/.*)$/
 
-type Use = 'service' | 'migration'
 type Servers = () => pg.ClientConfig[]
 
 /**
@@ -43,7 +42,7 @@ export function connectionOptions(config: Config, use: Use = 'service', log?: Fa
   return { ...servers[0], several, Client: presentClient(Client, servers[0] as pg.ClientConfig, first, use) }
 }
 
-/** Behind what the URL itself says. Extensions are in `public`, as a rule. */
+/** After the options of the URL, so that it wins. Extensions are in `public`, as a rule. */
 function searchPath(options = '', schema: string): string {
   return `${options} -c search_path=${schema},public`.trimStart()
 }

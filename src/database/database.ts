@@ -18,7 +18,7 @@ declare module 'fastify' {
   }
 }
 
-/** Of several servers, the one that takes writes is asked this often whether it still does. */
+/** How often the service asks, of several servers, the one that takes writes whether it still does. */
 const WATCH_MS = 1_000
 
 /** `app.pg`, one pool, and `app.db`, Kysely over it. @fastify/postgres owns the pool and ends it. */
@@ -63,7 +63,7 @@ export default fp(
       onExhausted: (err, exhaustedMs) => exhausted.failed(err, { exhaustedMs }),
       onFree: exhausted.over,
       onRefused(err) {
-        // Open connections of old prove nothing where a new one is refused; where only the room is missing they do.
+        // An open connection proves nothing when a new one is refused, unless the server is only full or slow.
         if (['limit', 'timeout'].includes(reasonOf(err))) return
         probe.suspect()
         onLost()

@@ -14,7 +14,7 @@ interface GuardEvents {
 /**
  * Listens to the pool and its clients. Without listeners one terminated backend ends the process: an idle one through
  * the pool's `error` event, which @fastify/postgres leaves alone, one inside a transaction through its client's.
- * A connection that turns out to be read-only is given back once more, and no more.
+ * A connection that turns out to be read-only is not lent again.
  */
 export function guard(pool: ServicePool, log: FastifyBaseLogger, { onLost, onReadOnly }: GuardEvents): void {
   pool.on('error', () => {})

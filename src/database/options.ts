@@ -1,11 +1,17 @@
 import type pg from 'pg'
 import type { Feature } from '../core/feature.ts'
 
-/** `Client`: in place of `pg.Client`. `several`: it looks for the one of several servers that takes writes. */
+/** `Client`: the class to use in place of `pg.Client`. `several`: it looks for the server that takes writes. */
 export interface ConnectionOptions extends pg.ClientConfig {
   Client?: typeof pg.Client
   several?: boolean
 }
+
+/** What the connection is for. */
+export type Use = 'service' | 'migration'
+
+/** The callback of `connect()`, as pg types it. */
+export type Connected = ((err: Error) => void) | ((err: null, client: pg.Client) => void)
 
 export const POSTGRES_URL = { pattern: '^postgres(ql)?://' }
 

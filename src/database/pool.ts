@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import pg from 'pg'
 import { reasonOf } from '../core/reasons.ts'
 
-/** A timer that is so late tells of a process that stood still. */
+/** A timer that is this late means that the process stood still. */
 const PAUSE_MS = 500
 /** pg-pool's error for a caller that has waited for a connection to become free. */
 const NONE_FREE = 'timeout exceeded when trying to connect'
@@ -12,15 +12,15 @@ type Connected = (err: Error | undefined, client: pg.PoolClient | undefined, don
 interface PoolEvents {
   /** No connection could be opened. */
   onRefused?(err: unknown): void
-  /** A caller has waited in vain: for so many milliseconds every connection has been in use. */
+  /** A caller has waited in vain. Every connection has been in use for `exhaustedMs`. */
   onExhausted?(err: unknown, exhaustedMs: number): void
   /** Nobody waits any more. */
   onFree?(): void
 }
 
 /**
- * pg's pool, which lends no connection that is known to be useless, takes back one that is lost while it is lent, and
- * tells why a caller got none: pg-pool does nothing of it.
+ * pg-pool, with what it lacks: it lends no connection that is known to be useless, takes back one that is lost while it
+ * is lent, and tells why a caller got none.
  */
 export class ServicePool extends pg.Pool {
   /** Callers that got no connection in time. */
@@ -41,7 +41,7 @@ export class ServicePool extends pg.Pool {
 
   override connect(): Promise<pg.PoolClient>
   override connect(callback: Connected): void
-  /** Kysely takes the promise, and `query()` of the pool itself the callback. */
+  /** Kysely takes the promise; pg-pool's own `query()` passes a callback. */
   override connect(callback?: Connected): Promise<pg.PoolClient> | undefined {
     const client = this.#connect()
     if (!callback) return client
@@ -60,7 +60,7 @@ export class ServicePool extends pg.Pool {
   /** Closes every connection: idle ones now, those in use when they are given back. */
   renew(): void {
     for (const client of this.clients) this.discard(client)
-    // Each of these gets an idle one.
+    // Each call gets one of the idle connections.
     for (let idle = this.idleCount; idle > 0; idle--) super.connect().then(close, () => {})
   }
 
@@ -81,7 +81,7 @@ export class ServicePool extends pg.Pool {
     return this.#connect(false)
   }
 
-  /** pg-pool's timers decide before a connection that has become ready in a pause of the process is seen. */
+  /** After a pause of the process pg-pool's timer runs before the pool sees a connection that became ready in it. */
   #hasPaused(err: unknown, asked: number): boolean {
     const { connectionTimeoutMillis = 0 } = this.options
     return reasonOf(err) === 'timeout' && performance.now() - asked > connectionTimeoutMillis + PAUSE_MS
@@ -93,7 +93,10 @@ export class ServicePool extends pg.Pool {
     else this.events.onExhausted?.(err, Math.round(performance.now() - (this.#exhaustedAt as number)))
   }
 
-  /** A handler may never give back what it has lost, or throw when it does so afterwards: pg-pool refuses it twice. */
+  /**
+   * Takes a lost connection back at once, because a handler that never ends never gives it back. When the handler gives
+   * it back later, nothing happens, because pg-pool throws for the second time.
+   */
   #lend(client: pg.PoolClient): pg.PoolClient {
     const giveBack = client.release
     const free = (useless?: boolean | Error) => {
@@ -122,7 +125,7 @@ function close(client: pg.PoolClient): void {
   end(client)
 }
 
-/** pg waits for the server to close the connection, and a silent one never does. */
+/** Closes the socket, because pg waits for the server to do so, and a silent one never does. */
 function end(client: pg.PoolClient): void {
   ;(client.connection.stream as Socket).destroySoon()
 }

@@ -4,7 +4,7 @@ import { deadline } from '../core/deadline.ts'
 import { reasonOf } from '../core/reasons.ts'
 import type { ConnectionOptions } from './options.ts'
 
-/** An answer that takes so much longer is late: milliseconds, a part of what a prober waits. */
+/** An answer that takes this much longer than usual is late. Milliseconds; a fraction of what a prober waits. */
 export const LATE_MS = 200
 
 interface Connection {
@@ -12,29 +12,30 @@ interface Connection {
   socket: Socket
   opened: Promise<unknown>
   isOpen: boolean
+  /** When it was opened. */
   since: number
-  /** What it had received when it was asked. */
+  /** Bytes that it had received when it was last asked. */
   bytes: number
-  /** Its last answer took so many milliseconds. */
+  /** How long its last answer took. */
   answerMs: number
   onError(): void
 }
 
-/** What the database said of itself and of the statements in question. */
+/** The database's answer to a check, with what it said of the late statements. */
 export interface Report<S> {
   suspects: S[]
-  /** The processes of the suspects that are at work; undefined behind a pooler, whose process numbers are its own. */
+  /** Process numbers of the suspects that are at work. Undefined behind a pooler, whose process numbers are its own. */
   running: Set<number> | undefined
-  /** Another connection than before answered, because that one was lost, silent or read-only. */
+  /** Another connection than before answered, because the one before was lost, silent or read-only. */
   replaced: boolean
-  /** It was silent. */
+  /** The one before died in silence. */
   silent: boolean
 }
 
 export interface ProbeOptions<S> {
   /** A connection is replaced after this. */
   maxLifetimeMs?: number
-  /** Statements that have waited for long: the database is asked whether it is at work on them. */
+  /** Late statements. The check asks the database whether it is at work on them. */
   suspects?(): S[]
   onWell?(report: Report<S>): void
   onLost?(): void
@@ -45,24 +46,24 @@ export interface ProbeOptions<S> {
  * and a database that hangs is not hidden behind the pool's queue.
  */
 export class Probe<S extends { pid: number } = never> {
-  readonly #options: ConnectionOptions
-  readonly #probe: ProbeOptions<S>
-  /** The one that answered last, and those that are asked in its place. */
+  readonly #connection: ConnectionOptions
+  readonly #options: ProbeOptions<S>
+  /** The connection that answered last, and those that are asked in its place. */
   readonly #open = new Set<Connection>()
   #last: Connection | undefined
-  /** The one that was asked in vain. Once another one answers, it tells whether it died in silence. */
+  /** The connection that was asked in vain. It stays open until another one answers: did it die in silence? */
   #witness: Connection | undefined
   #isLost = false
   #isSuspect = false
   #flight: Promise<void> | undefined
   #closedBytes = 0
 
-  constructor(options: ConnectionOptions, probe: ProbeOptions<S> = {}) {
+  constructor(connection: ConnectionOptions, options: ProbeOptions<S> = {}) {
+    this.#connection = connection
     this.#options = options
-    this.#probe = probe
   }
 
-  /** Bytes that all its connections have received. */
+  /** Bytes that all connections of the probe have received, closed ones too. */
   get bytesRead(): number {
     return this.#open.values().reduce((sum, { socket }) => sum + socket.bytesRead, this.#closedBytes)
   }
@@ -77,7 +78,7 @@ export class Probe<S extends { pid: number } = never> {
     return this.#flight
   }
 
-  /** An open connection proves nothing any more: from now on a new one has to answer. */
+  /** From now on a new connection has to answer, because the open one proves nothing any more. */
   suspect(): void {
     this.#isSuspect = true
   }
@@ -102,7 +103,7 @@ export class Probe<S extends { pid: number } = never> {
       // What failed is dropped by now.
       const silent = replaced && this.#open.has(witness as Connection) && witness?.socket.bytesRead === witness?.bytes
       this.#keep(connection)
-      this.#probe.onWell?.({ ...answer, replaced, silent })
+      this.#options.onWell?.({ ...answer, replaced, silent })
     } catch (err) {
       if (before) this.#isLost = true
       if (signal.aborted) this.#witness ??= before
@@ -113,7 +114,7 @@ export class Probe<S extends { pid: number } = never> {
   }
 
   #isAged(connection: Connection | undefined): boolean {
-    const { maxLifetimeMs = 0 } = this.#probe
+    const { maxLifetimeMs = 0 } = this.#options
     return connection !== undefined && maxLifetimeMs > 0 && performance.now() - connection.since > maxLifetimeMs
   }
 
@@ -126,7 +127,7 @@ export class Probe<S extends { pid: number } = never> {
     this.#isSuspect = false
   }
 
-  /** The answer of a new connection; of the one before, where the server has no room for another. */
+  /** The answer of a new connection, or of the one before if the server has no room for another. */
   async #renewed(before: Connection | undefined, signal: AbortSignal) {
     try {
       return await this.#ask(this.#connect(), signal)
@@ -137,9 +138,9 @@ export class Probe<S extends { pid: number } = never> {
   }
 
   /**
-   * The first answer: of the connection there is, and of another one as soon as that fails or is late. A lost connection
-   * is not a lost database, and a new one may lead to another server. A server that is always slow, or far, is not
-   * burdened with one more connection for each check.
+   * The first answer. It asks over the open connection, and over another one as soon as that fails or is late: a lost
+   * connection is not a lost database, and a new one may lead to another server. Late is more than the last answer
+   * took, so that a server that is always slow, or far, does not get one more connection for each check.
    */
   async #first(before: Connection | undefined, signal: AbortSignal) {
     if (!before) return this.#ask(this.#connect(), signal)
@@ -171,7 +172,7 @@ export class Probe<S extends { pid: number } = never> {
     const { client, opened } = connection
     await opened
     connection.isOpen = true
-    const suspects = this.#probe.suspects?.() ?? []
+    const suspects = this.#options.suspects?.() ?? []
     const asked = performance.now()
     connection.bytes = connection.socket.bytesRead
     const { pid, read_only, running } = await ask(client, suspects)
@@ -195,13 +196,13 @@ export class Probe<S extends { pid: number } = never> {
 
   #connect(): Connection {
     const socket = new Socket()
-    const { Client = pg.Client, ...options } = this.#options
+    const { Client = pg.Client, ...options } = this.#connection
     const client = new Client({ ...options, stream: () => socket })
     const onError = () => {
       this.#drop(connection)
       this.#last = undefined
       this.#isLost = true
-      this.#probe.onLost?.()
+      this.#options.onLost?.()
     }
     const opened = client.connect()
     const connection = {
@@ -227,11 +228,11 @@ interface Row {
   running?: number[]
 }
 
-/** Most often there is nothing to ask beside: the list of all processes costs the server more than the rest. */
+/** Asks for the processes only if there are suspects, because their list costs the server more than the rest. */
 async function ask(client: pg.Client, suspects: { pid: number }[]): Promise<Row> {
   const own = "pg_backend_pid() as pid, current_setting('transaction_read_only') as read_only"
   if (suspects.length === 0) return (await client.query<Row>(`select ${own}`)).rows[0] as Row
-  // What another role runs has no state.
+  // The state is null for a process of another role, which then counts as at work.
   const running =
     "array(select pid from pg_stat_activity where pid = any($1) and coalesce(state, '') not like 'idle%') as running"
   const { rows } = await client.query<Row>(`select ${own}, ${running}`, [suspects.map(({ pid }) => pid)])

@@ -28,7 +28,11 @@ export const settings = {
   ),
   DATABASE_POOL_MIN: integer(0, 0, 10_000, 'connections that stay open when idle'),
   DATABASE_POOL_MAX: integer(10, 1, 10_000, 'connections at most'),
-  DATABASE_CONNECT_TIMEOUT_MS: duration(2_000, 'wait for a connection of the pool; then the request gets 503', 1),
+  DATABASE_CONNECT_TIMEOUT_MS: duration(
+    2_000,
+    'wait for a connection of the pool, or for any sign of a silent database; then the request gets 503',
+    1,
+  ),
   DATABASE_IDLE_TIMEOUT_MS: duration(30_000, 'close an idle connection above the minimum after this; 0: never'),
   DATABASE_MAX_LIFETIME_SECONDS: integer(1_800, 0, 86_400, 'replace a connection after this; 0: never'),
   DATABASE_STATEMENT_TIMEOUT_MS: duration(
@@ -65,7 +69,7 @@ export function problems({ DATABASE_URL, DATABASE_MIGRATION_URL, POSTGRES_HOST }
   ]
 }
 
-/** What is wrong with a URL of the database, to be read behind the name of its variable. */
+/** Says what is wrong with a URL of the database; its text goes on after the name of the variable. */
 export function problemOf(url: string): string | undefined {
   return isMisread(url) ? MISREAD : serverUrls(url).map(problemOfServer).find(Boolean)
 }

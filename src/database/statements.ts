@@ -5,15 +5,17 @@ import { reasonOf } from '../core/reasons.ts'
 import type { ServicePool } from './pool.ts'
 import { LATE_MS, type Report } from './probe.ts'
 
-/** How often the statements that wait are looked at, while any does. */
+/** How often it looks at the waiting connections, while there are any. */
 const LOOK_EVERY_MS = 500
-/** An answer has this long to arrive after the database said that it is at work on nothing. */
+/** An answer has this long to arrive after the database said that it is no longer at work on the statement. */
 const ON_ITS_WAY_MS = 100
-
-/** A statement is on its way to the database at the speed of a slow network: bytes in a millisecond. */
+/** How fast a slow network takes a statement to the database: bytes per millisecond. A large one is late later. */
 const SENT_PER_MS = 1_000
 
-/** A connection that waits for an answer: since when, and what it had received by then, and sent before. */
+/**
+ * A connection that waits for an answer. `since`: the statement, or the last byte of an answer. `bytes`: received by
+ * then. `sentBefore`: bytes sent before the statement.
+ */
 interface Waiting {
   client: pg.PoolClient
   pid: number
@@ -23,27 +25,27 @@ interface Waiting {
 }
 
 interface StatementsOptions {
-  /** Asks the database, which `judge` is told of. */
+  /** Asks the database. `judge` gets the answer. */
   check(): Promise<void>
   /** Bytes that the database has sent over other connections than the pool's. */
   bytesRead(): number
-  /** A connection is dropped when it is unanswered this long, also if the database is at work on it. 0: never. */
+  /** A connection is dropped when it has waited this long, even if the database is at work for it. 0: never. */
   queryTimeoutMs: number
-  /** The same while nothing at all is heard of the database. */
+  /** The same while the database sends nothing at all. */
   silenceMs: number
 }
 
 /**
- * What the pool's connections wait for. One that died in silence would wait until TCP gives up, a quarter of an hour;
- * pg's `query_timeout` can tell it from a slow statement only by being longer than all of those, and leaves the
- * connection in use (node-postgres issue 3399). So the database itself is asked, over the probe's connection, whether
- * it is at work on the statements that are late.
+ * Finds the pool's connections that died in silence, which would wait until TCP gives up, a quarter of an hour. pg's
+ * `query_timeout` tells one from a slow statement only by being longer than all of those, and leaves the connection in
+ * use (node-postgres issue 3399). So this asks the database itself, over the probe's connection, whether it is at work
+ * on the statements that are late.
  */
 export class Statements {
   readonly #pool: ServicePool
   readonly #options: StatementsOptions
   readonly #waiting = new Map<pg.PoolClient, Waiting>()
-  /** What the connections had received when the probe's died in silence beside them. */
+  /** Bytes that each connection had received when the probe's died in silence. */
   readonly #doubted = new WeakMap<pg.PoolClient, number>()
   #timer: NodeJS.Timeout | undefined
   #bytes = 0
@@ -56,7 +58,7 @@ export class Statements {
     pool.on('connect', (client) => this.#watch(client))
   }
 
-  /** Those that are late, as they are now. */
+  /** Copies of those that are late, so that `judge` sees them as they were when the database was asked. */
   suspects(): Waiting[] {
     const now = performance.now()
     const isLate = ({ client, since, sentBefore }: Waiting) =>
@@ -65,9 +67,9 @@ export class Statements {
   }
 
   /**
-   * Acts on what the database has said of the suspects. Behind a pooler it cannot say anything of them: there all
-   * connections are in doubt, until they receive something, once the probe's has died in silence. That it was lost says
-   * nothing of others: poolers close what is idle, or when they leave.
+   * Acts on what the database has said of the suspects. Behind a pooler it can say nothing of them. There all
+   * connections are in doubt once the probe's has died in silence, each until it receives something. A probe's connection
+   * that was closed says nothing of the others, because poolers close idle ones, and all when they leave.
    */
   async judge({ suspects, running, replaced, silent }: Report<Waiting>): Promise<void> {
     this.#isSilent = false
@@ -92,7 +94,7 @@ export class Statements {
       return answer
     }
     client.query = watched as typeof client.query
-    // Every statement of this connection has its answer.
+    // pg's `drain`: every statement of this connection has its answer.
     client.on('drain', () => this.#waiting.delete(client))
     client.once('end', () => this.#waiting.delete(client))
   }
@@ -107,7 +109,7 @@ export class Statements {
     this.#arm()
   }
 
-  /** The next look, at which an answer counts that has arrived in a pause of the process. */
+  /** Sets the time of the next look. `setImmediate`: an answer that arrived in a pause of the process counts. */
   #arm(): void {
     const now = performance.now()
     const limits = this.#limits()
@@ -120,8 +122,10 @@ export class Statements {
     this.#timer = undefined
     if (this.#waiting.size === 0) return
     this.#listen()
+    const now = performance.now()
     for (const ms of this.#limits()) {
-      for (const { client } of this.#longerThan(ms)) {
+      for (const { client, since } of this.#waiting.values()) {
+        if (now - since < ms) continue
         cut(client, 'ETIMEDOUT', `no answer within ${ms} ms`)
         this.#waiting.delete(client)
       }
@@ -135,7 +139,7 @@ export class Statements {
     })
   }
 
-  /** How long an answer may take at the most. */
+  /** The limits that hold now, in milliseconds. */
   #limits(): number[] {
     const { queryTimeoutMs, silenceMs } = this.#options
     const isSilent = this.#isSilent && performance.now() - this.#heardAt >= silenceMs
@@ -154,11 +158,6 @@ export class Statements {
       .reduce((sum, client) => sum + bytesRead(client), this.#options.bytesRead())
     if (bytes !== this.#bytes) this.#heardAt = now
     this.#bytes = bytes
-  }
-
-  #longerThan(ms: number): Waiting[] {
-    const now = performance.now()
-    return [...this.#waiting.values()].filter(({ since }) => now - since >= ms)
   }
 }
 

@@ -4,9 +4,9 @@ import { NotRolledBackError } from './errors.ts'
 import { RESET } from './in-transaction.ts'
 
 /**
- * Runs what no transaction may hold, such as CREATE INDEX CONCURRENTLY. That waits for every older transaction and
- * holds up nobody meanwhile, so it gets no lock timeout: cut short, it leaves an index that is INVALID, costs every
- * write and serves no query. Throws NotRolledBackError, which names such an index, also before `run` if there is one.
+ * Runs a migration outside a transaction, for CREATE INDEX CONCURRENTLY and the like. That waits for every older
+ * transaction and holds up nobody meanwhile, so it gets no lock timeout. Cut short, it would leave an INVALID index, which
+ * costs every write and serves no query. Throws NotRolledBackError, which names such an index, before `run` too.
  * `row_security` is off as in `inTransaction`.
  */
 export function concurrently(run: Migration['up']): Migration['up'] {
@@ -16,7 +16,7 @@ export function concurrently(run: Migration['up']): Migration['up'] {
     try {
       await run(db)
     } catch (err) {
-      // Inside a transaction that it has begun itself nothing else can be asked.
+      // A transaction that the migration has begun itself refuses every other statement after an error.
       await sql`select`.execute(db).catch(() => sql`rollback`.execute(db))
       await refuseInvalidIndexes(db, err)
       throw new NotRolledBackError((err as Error).message, { cause: err })
@@ -29,11 +29,11 @@ export function concurrently(run: Migration['up']): Migration['up'] {
 /**
  * Looks at the tables that this role owns, by PostgreSQL's own rule for who may index a table and drop the index: its
  * owner, and a member that inherits the owner's rights. A superuser may drop every index, so it looks at its own tables
- * alone. A schema with migrations of its own is another service's, though the role be the same. A partitioned table's
- * index is no such one: it waits for its partitions.
+ * alone. A schema with migrations of its own is another service's, even if the role is the same. A partitioned table's
+ * index does not count, because it waits for its partitions.
  */
 async function refuseInvalidIndexes(db: QueryExecutorProvider, cause?: unknown): Promise<void> {
-  // Whoever builds one concurrently holds this lock on its table. Which index it is, only its own role may see.
+  // Only the role that builds an index concurrently may see which it is, but all see its lock on the table.
   const { rows } = await sql<{ name: string }>`
     select c.oid::regclass::text as name
       from pg_index i

@@ -1,23 +1,23 @@
 import type { MigrationResult } from 'kysely/migration'
 import { isPermanent, reasonOf, redact } from '../core/reasons.ts'
 
-/** A migration cannot be loaded, or the schema is not what this code needs: waiting will not change that. */
+/** A migration cannot be loaded or fails, or the schema is not what this code needs. Waiting does not change that. */
 export class MigrationError extends Error {
   readonly code = 'MIGRATION_FAILED'
 }
 
-/** A migration that ran outside a transaction failed: what it did before that is done. */
+/** A migration failed outside a transaction, so what it did before stays done. */
 export class NotRolledBackError extends Error {}
 
 /**
- * The server ends a statement or a transaction that takes longer than it or its role allows: it would again. A file that
- * a migration reads is missing: a connection that is there already gives no such code.
+ * Codes that are the migration's own fault, although they mean an outage elsewhere. 57014, 25P04: it takes longer than
+ * the server or its role allows, and would again. ENOENT: a file that it reads is missing.
  */
 const OWN_FAULT = /^(57014|25P04|ENOENT)$/
 
 /**
- * The error of a migration, which names it and says what is left. A lost connection's stays as it is, because that is
- * no fault of the migration. `before`: how many went the same way before it.
+ * An error that names the migration and says what is left of it. The error of a lost connection stays as it is, because
+ * that is no fault of the migration. `before`: how many were applied, or undone, before it.
  */
 export function failed({ migrationName, direction }: MigrationResult, before: number, cause: unknown): unknown {
   const isFailure = isPermanent(cause) || OWN_FAULT.test(redact(cause).code as string)
@@ -28,7 +28,7 @@ export function failed({ migrationName, direction }: MigrationResult, before: nu
   return new MigrationError(`${migrationName} failed and was ${rolledBack}${rest}`, { cause })
 }
 
-/** The same error. If it is PostgreSQL's of rows that row-level security would hide, one that says what to do. */
+/** The same error, or one that says what to do if row-level security would have hidden rows. */
 export function explained(err: unknown): unknown {
   const { routine, message } = Object(err)
   if (routine !== 'check_enable_rls') return err

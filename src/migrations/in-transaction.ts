@@ -3,7 +3,7 @@ import type { Migration } from 'kysely/migration'
 
 /**
  * Takes back what a migration leaves in its session, such as the search_path that the first line of a dump sets, or a
- * temporary table: run one by one, no migration finds what another one has left there.
+ * temporary table. So it finds the same session whether it runs alone or after others.
  */
 export const RESET = sql`reset session authorization; reset role; reset all; discard temp`
 
@@ -16,7 +16,7 @@ export function inTransaction(run: Migration['up']): Migration['up'] {
   return async (db) => {
     await sql`set local row_security = off`.execute(db)
     await run(db)
-    // Before COMMIT, which checks the deferred ones: an error of COMMIT says not whose it is.
+    // COMMIT would check the deferred constraints, and its error does not say which migration it is about.
     await sql`set constraints all immediate`.execute(db)
     await RESET.execute(db)
   }

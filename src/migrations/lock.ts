@@ -9,10 +9,9 @@ const LOCK_ID = sql.lit('3853314791062309107')
 const LOCK_WAIT_MS = 10 * 60_000
 
 /**
- * Runs it while no other process migrates. Asks for the lock again and again where Kysely waits in the server: a
- * statement that waits holds a snapshot, and `create index concurrently` in the replica that has the lock would wait
- * for that snapshot to end. Kysely takes the lock once more for each migration, at once: a session may hold it
- * repeatedly.
+ * Runs it while no other process migrates. Asks for the lock again and again, where Kysely waits in the server, because
+ * a statement that waits holds a snapshot, and `create index concurrently` in the replica that has the lock would wait
+ * for that snapshot to end. Kysely then takes the lock once more for each migration, which a session may do.
  */
 export async function withMigrationLock<T>(
   db: QueryExecutorProvider,

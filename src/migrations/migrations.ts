@@ -50,7 +50,7 @@ export default fp<{ folder?: string }>(
         notice: (notice) => log.info({ notice }, 'the database has a notice'),
       }
       await using migrating = new Kysely<never>({ dialect: migrationDialect(config, options) })
-      check(await createMigrator(migrating, options).migrateToLatest())
+      throwError(await createMigrator(migrating, options).migrateToLatest())
       fastify.migrations.state = await compare()
       const missed = fastify.migrations.state.pending.join(', ')
       if (!missed) return
@@ -80,8 +80,8 @@ export default fp<{ folder?: string }>(
   { name: 'migrations', fastify: '5.x', dependencies: ['env', 'lifecycle', 'database'] },
 )
 
-/** Throws the error, unless there is none. Boot tries again after one of the connection alone. */
-function check({ error }: MigrationResultSet): void {
+/** Throws the error, if there is one. Boot tries again only after an error of the connection. */
+function throwError({ error }: MigrationResultSet): void {
   if (error === undefined) return
   if (error instanceof MigrationError || isPermanent(error) || reasonOf(error) !== 'error') throw error
   throw new MigrationError('no migration was run', { cause: error })

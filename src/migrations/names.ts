@@ -6,8 +6,8 @@ export function timestamp(): string {
 }
 
 /**
- * Throws for pending ones that sort before an applied one, such as those of a branch that was merged late: Kysely
- * refuses them. The error has the command that renames them: not git's, to which a new file may be unknown.
+ * Throws for pending ones that sort before an applied one, such as those of a branch that was merged late, because
+ * Kysely refuses them. The error has the command that renames them. It is not `git mv`, which fails for a new file.
  */
 export function refuseLate(applied: string[], pending: string[]): void {
   const last = applied.toSorted().at(-1) ?? ''
@@ -18,8 +18,8 @@ export function refuseLate(applied: string[], pending: string[]): void {
   throw new MigrationError(`${late.join(', ')}: older than ${last}, which is applied. Rename: ${commands.join(' && ')}`)
 }
 
-/** Throws for applied ones that have no file here, beside which Kysely applies none: it says `corrupted migrations`. */
-export function refuseForeign(unknown: string[], schema: string): void {
+/** Throws for applied ones without a file here. Kysely would refuse to migrate too, with `corrupted migrations`. */
+export function refuseUnknown(unknown: string[], schema: string): void {
   if (unknown.length === 0) return
   throw new MigrationError(
     `Schema ${schema} has another service's migrations, or those of another version, with no file here: ` +

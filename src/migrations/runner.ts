@@ -13,7 +13,7 @@ import {
 import { backoff } from '../core/retry.ts'
 import { failed } from './errors.ts'
 import { withMigrationLock } from './lock.ts'
-import { refuseForeign, refuseLate } from './names.ts'
+import { refuseLate, refuseUnknown } from './names.ts'
 import type { MigrationOptions } from './options.ts'
 import { appliedMigrations, migrationTable, prepareTables, schemaOf } from './tables.ts'
 
@@ -38,7 +38,7 @@ interface RunnerProps extends MigrationOptions {
   provider: { getMigrations(): Promise<Migrations> }
 }
 
-/** The names of those to run, in their order: pending ones go up, applied ones down. */
+/** The names of the migrations to run, in their order. Pending ones go up, applied ones down. */
 type Plan = (applied: string[], pending: string[]) => string[]
 
 /**
@@ -113,7 +113,7 @@ export class MigrationRunner extends Migrator {
     const results: MigrationResult[] = plan(applied, pending).map((migrationName) => {
       return { migrationName, direction: pending.includes(migrationName) ? 'Up' : 'Down', status: 'NotExecuted' }
     })
-    if (results.length > 0) refuseForeign(unknown, schema)
+    if (results.length > 0) refuseUnknown(unknown, schema)
     const provider = { getMigrations: async () => migrations }
     const migrator = new Migrator({ ...this.#props, db, migrationTableSchema: schema, provider })
     for (const [index, { migrationName: name, direction }] of results.entries()) {

@@ -3,8 +3,8 @@ import { Migrator } from 'kysely/migration'
 import { MigrationError } from './errors.ts'
 
 /*
- * Kysely's two tables lie in the service's own schema, and every name of them is qualified: further down the search_path,
- * or in another schema that Kysely would find (its issue 1537), those of another service may lie.
+ * Kysely's two tables lie in the service's own schema, and every name of them is qualified, because those of another
+ * service may lie further down the search_path, or in another schema that Kysely would find (its issue 1537).
  */
 
 /**
@@ -22,7 +22,7 @@ export async function schemaOf(db: QueryExecutorProvider, wanted?: string): Prom
   )
 }
 
-/** The names of those applied, in their order. Asks for the table first: an error would stand in the server's log. */
+/** The names of the applied migrations, in their order. Asks for the table first, to leave no error in the server's log. */
 export async function appliedMigrations(db: QueryExecutorProvider, schema: string): Promise<string[]> {
   if (!(await exists(db, schema))) return []
   const { rows } = await sql<{ name: string }>`
@@ -33,6 +33,10 @@ export async function appliedMigrations(db: QueryExecutorProvider, schema: strin
 export function migrationTable(schema: string) {
   return sql.id(schema, 'kysely_migration')
 }
+
+/** A condition on pg_class: Kysely's two tables. */
+const areTables = (schema: string) => sql`
+  relnamespace = to_regnamespace(quote_ident(${schema})) and relname in ('kysely_migration', 'kysely_migration_lock')`
 
 async function exists(db: QueryExecutorProvider, schema: string): Promise<boolean> {
   const { rows } =
@@ -51,8 +55,8 @@ export async function prepareTables(db: Kysely<unknown>, schema: string): Promis
     if (rows.length > 0) await sql`create schema ${sql.id(schema)}`.execute(db)
     await refuseElsewhere(db, schema)
     if (!(await exists(db, schema))) await makeTables(db, schema)
-    await refuseOthers(db, schema)
-    await revokeWrites(db, schema)
+    await refuseOtherOwner(db, schema)
+    await restrictTables(db, schema)
   } catch (err) {
     throw (err as { code?: string }).code === '42501' ? await whatToGrant(db, schema, err) : err
   }
@@ -76,13 +80,10 @@ export async function refuseElsewhere(db: QueryExecutorProvider, schema: string)
 }
 
 /** Throws MigrationError for tables of another role, to which this one cannot write. */
-async function refuseOthers(db: QueryExecutorProvider, schema: string): Promise<void> {
+async function refuseOtherOwner(db: QueryExecutorProvider, schema: string): Promise<void> {
   const { rows } = await sql<{ name: string; owner: string; role: string }>`
     select relname as name, pg_get_userbyid(relowner) as owner, current_user as role from pg_class
-     where relnamespace = to_regnamespace(quote_ident(${schema}))
-       and relname in ('kysely_migration', 'kysely_migration_lock') and not has_table_privilege(oid, 'insert')`.execute(
-    db,
-  )
+     where ${areTables(schema)} and not has_table_privilege(oid, 'insert')`.execute(db)
   for (const { name, owner, role } of rows) {
     throw new MigrationError(
       `role ${role} may not write ${schema}.${name}, which ${owner} owns. It has to own what it migrates: ` +
@@ -98,12 +99,12 @@ async function makeTables(db: Kysely<unknown>, migrationTableSchema: string): Pr
   if (error) throw error
 }
 
-async function revokeWrites(db: Kysely<unknown>, schema: string): Promise<void> {
+/** Takes every right but reading from all roles but the owner; lets every role read what is applied. */
+async function restrictTables(db: Kysely<unknown>, schema: string): Promise<void> {
   const { rows } = await sql<{ statement: string }>`
     with own as (
       select relname, relowner, relacl, oid::regclass as name from pg_class
-       where relnamespace = to_regnamespace(quote_ident(${schema}))
-         and relname in ('kysely_migration', 'kysely_migration_lock') and pg_has_role(relowner, 'usage'))
+       where ${areTables(schema)} and pg_has_role(relowner, 'usage'))
     select format('revoke %s on %s from %s cascade', privilege_type, name,
              case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end) as statement
       from own, aclexplode(relacl) where grantee <> relowner and privilege_type <> 'SELECT'

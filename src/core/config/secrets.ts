@@ -3,10 +3,10 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { Config } from './settings.ts'
 
 /**
- * Reads a secret whenever it is asked: from its `…_FILE`, so that a rotated one is seen, else from the environment.
- * `use` makes of it what is wanted, and throws where it cannot, by a message without the value. It throws here too when
- * it cannot use the value of the boot; from then on what is away or does not fit leaves the last value that did, and
- * each new reason is logged once.
+ * Returns a function that reads a secret again at each call: from its `…_FILE`, so that a rotated one is seen, else from
+ * the environment. `use` turns it into what is wanted, or throws a message without the value. Throws itself if the value
+ * of the boot is of no use. Later the last value stays when the file is missing or of no use, and each new reason is
+ * logged once.
  */
 export function rotating<T>(
   config: Config,

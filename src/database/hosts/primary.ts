@@ -2,12 +2,11 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { deadlineSignal } from '../../core/deadline.ts'
+import type { Connected } from '../options.ts'
 import { Probe } from '../probe.ts'
 
 /** The server that last took writes is asked alone this long; then the others are asked too, since it may be silent. */
 const HEAD_START_MS = 200
-
-type Connected = ((err: Error) => void) | ((err: null, client: pg.Client) => void)
 
 /**
  * A `pg.Client` for several servers, of which one takes writes: it connects to that one, whichever it is by now. It can
