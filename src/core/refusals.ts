@@ -40,8 +40,7 @@ export function refuseUnreadable(app: FastifyInstance, { code }: { code: string 
   const status = STATUSES[code] ?? 400
   const open = (socket as { _httpMessage?: Refusable | null })._httpMessage
   const requestId = open?.requestId ?? randomUUID()
-  // A connection on which nothing was ever sent holds no request. Balancers open some ahead (nodejs/node issue 24980).
-  if (socket.bytesRead > 0 && !open?.headersSent) {
+  if (!open?.headersSent) {
     const body = bodyOf(status)
     const head = { ...headersOf(requestId, body), connection: 'close' }
     const lines = Object.entries(head).map((header) => header.join(': '))

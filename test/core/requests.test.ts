@@ -190,9 +190,8 @@ t.test('what Node refuses has an id, a line, and is counted', async (t) => {
 })
 
 t.test('what does not arrive in time is refused; a connection that was only opened is closed', async (t) => {
-  const app = await build(t, { MIGRATIONS: 'off' })
+  const app = await build(t, { MIGRATIONS: 'off', HEADERS_TIMEOUT_MS: '1', KEEP_ALIVE_TIMEOUT_MS: '3000' })
   await app.listen({ port: 0 })
-  app.server.headersTimeout = 1
   const silent = await send(t, app, '')
   const half = await send(t, app, 'GET / HTTP/1.1\r\n')
   const chunks: unknown[] = []

@@ -284,7 +284,7 @@ t.test('what SHUTDOWN_TIMEOUT_MS cuts: exit 1, and one line that counts it', asy
   service.child.kill('SIGTERM')
   t.equal(await service.exited, 1)
   t.match(
-    service.logs.filter(({ level }) => level > 30),
+    service.logs.filter(({ level }) => level > 40),
     [{ msg: 'cannot leave in time', requests: 2 }],
   )
 })
