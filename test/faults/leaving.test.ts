@@ -314,6 +314,17 @@ t.test('HOST=localhost serves and drains on each of its addresses', async (t) =>
   t.equal(await service.exited, 0)
 })
 
+t.test('HOST=localhost whose first address this machine has not; and a host that it has not', async (t) => {
+  const absent = '203.0.113.1'
+  const { service, url } = await start(t, { NODE_OPTIONS: named(absent, '127.0.0.1'), HOST: 'localhost' }, SOURCE)
+  t.match(url, /127.0.0.1/)
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 0)
+  const none = new Service(t, { DATABASE_URL: await sharedDatabase(), HOST: absent }, SOURCE)
+  t.equal(await none.exited, 1)
+  t.match(none.fatal, { err: { code: 'EADDRNOTAVAIL' } })
+})
+
 t.test('HOST=localhost with the port taken on one of its addresses: exit 1', async (t) => {
   const other = createServer().listen(0, '127.0.0.2')
   await event(other, 'listening')

@@ -47,6 +47,8 @@ t.test('HOST=:: without IPv6 in the kernel: the service listens on IPv4', async 
   const env = { DATABASE_URL: await sharedDatabase(), HOST: '::', NODE_OPTIONS: without }
   const service = new Service(t, env, { source: ROOT })
   t.match(await service.url(), /^http:\/\/127\.0\.0\.1:/)
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 0)
 })
 
 t.test('a wrong password of the database: exit 1, and in no output', async (t) => {
