@@ -207,6 +207,6 @@ t.test('a pause of the process is no timeout of a backend', async (t) => {
     answers.filter(({ status }) => status !== 200),
     [],
   )
-  const lost = service.logs.filter(({ msg }) => /lost|failed/.test(msg))
+  const lost = service.logs.filter(({ msg }) => /lost|check failed/.test(msg))
   t.same(lost, [], 'nothing was lost either')
 })
