@@ -3,6 +3,15 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { Config } from './settings.ts'
 
 /**
+ * The secret's present value: from its `…_FILE`, so that a rotated one is seen, else from the environment. Throws when
+ * the file is missing or empty.
+ */
+export function secret(config: Config, name: string): string | undefined {
+  const { [`${name}_FILE`]: file, [name]: value } = config as unknown as Record<string, string | undefined>
+  return file === undefined ? value : readSecret(file)
+}
+
+/**
  * Returns a function that reads a secret again at each call: from its `…_FILE`, so that a rotated one is seen, else from
  * the environment. `use` turns it into what is wanted, or throws a message without the value. Throws itself if the value
  * of the boot is of no use. Later the last value stays when the file is missing or of no use, and each new reason is
@@ -14,13 +23,12 @@ export function rotating<T>(
   use: (value: string | undefined) => T,
   log?: FastifyBaseLogger,
 ): () => T {
-  const { [`${name}_FILE`]: file, [name]: value } = config as unknown as Record<string, string | undefined>
+  const { [name]: value } = config as unknown as Record<string, string | undefined>
   let last = use(value)
   let told: string | undefined
   return () => {
-    if (file === undefined) return last
     try {
-      last = use(readSecret(file))
+      last = use(secret(config, name))
       told = undefined
     } catch (err) {
       const { code, message } = err as NodeJS.ErrnoException
