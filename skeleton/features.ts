@@ -204,10 +204,6 @@ export const together: (Part & { without: string[] })[] = [
   { without: ['time-series', 'compose'], remove: ['test/time-series/timescaledb.ts'] },
   { without: ['kubernetes', 'compose'], packages: ['yaml'] },
   { without: ['faults', 'bench'], remove: ['test/support/client.ts'] },
-  {
-    without: ['faults', 'hosts', 'sentinel', 'cluster', 'kubernetes', 'metrics'],
-    remove: ['test/support/tools.ts'],
-  },
 ]
 
 /** What belongs to the skeleton alone, and is gone from every service. */
