@@ -279,6 +279,17 @@ t.test('what waits is bounded: lines beyond are counted, and the log goes on wit
   t.equal((await until(read, (text) => text.endsWith('y\n'))).split('y').length, 9_000_001, 'one line is kept whole')
 })
 
+t.test('many short lines that waited hold nothing up when they are written', async (t) => {
+  const { fd, read } = pipe(t)
+  const output = new LogOutput(fd)
+  // Each one moved all those behind it: minutes in which the process did little else.
+  const lines = Array.from({ length: 800_000 }, (_, i) => `${i}\n`)
+  for (const line of lines) output.write(line)
+  const whole = lines.join('')
+  t.ok((await until(read, ({ length }) => length === whole.length)) === whole)
+  t.equal(output.lost, 0)
+})
+
 t.test('a process that exits waits for a slow reader, and not for ever for one that does not read', async (t) => {
   const { fd } = pipe(t)
   const output = new LogOutput(fd)
