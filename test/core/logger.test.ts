@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { closeSync, constants, openSync, readSync } from 'node:fs'
-import { types } from 'node:util'
+import { inspect, types } from 'node:util'
 import vm from 'node:vm'
 import { Worker } from 'node:worker_threads'
 import pino from 'pino'
@@ -101,6 +101,7 @@ t.test('no line holds a secret, wherever in it that is', async (t) => {
     }
     log.info(`GET /path?${name}=hunter2&x=1 and /path?x=1&${name}=hunter2`)
     log.info(`${name}: hunter2`)
+    log.info(inspect(new Map([[name, 'hunter2 hunter2']])))
     log.info(`{ ${name}: 'hunter2 hunter2' }`)
   }
   log.info('POST /\r\nCookie: a=hunter2; b="hunter2"\r\nx: y')
@@ -126,6 +127,8 @@ t.test('a URL or an error without secrets is left as it is', async (t) => {
     'no password',
     'at open (file:///app/node_modules/@fastify/postgres/index.js:1:1)',
     'the token of @someone at http://127.0.0.1',
+    'https://registry.npmjs.org/@scope/package is missing',
+    '{"url":"https://example.org/","mail":"somebody@example.org"}',
   ]
   for (const text of texts) log.info({ hasPassword: false, token: null, tokens: undefined }, text)
   t.same(
