@@ -42,6 +42,29 @@ t.test('nor is more of whatever else was thrown', async (t) => {
   t.notMatch(JSON.stringify(lines), /hunter2/)
 })
 
+t.test('what cannot be read of an error, or of a request, is left out, and nothing is thrown', async (t) => {
+  const lines: object[] = []
+  const log = pino(logger, { write: (line: string) => void lines.push(JSON.parse(line)) })
+  for (const property of ['name', 'code', 'stack', 'cause']) {
+    const err = new Error('unreadable')
+    Object.defineProperty(err, property, {
+      get() {
+        throw new Error('unreadable')
+      },
+    })
+    log.error({ err: new Error('effect', { cause: err }) })
+    log.error({ err })
+  }
+  for (const req of [{ method: 'GET', url: '/?token=hunter2' }, {}, null, 'text']) log.info({ req })
+  const unreadable = { message: 'unreadable' }
+  const errors = Array.from({ length: 4 }, () => [
+    { err: { message: 'effect', cause: unreadable } },
+    { err: unreadable },
+  ])
+  t.match(lines, [...errors.flat(), { req: { method: 'GET' } }, { req: {} }, { req: {} }, { req: {} }])
+  t.notMatch(JSON.stringify(lines), /hunter2/)
+})
+
 t.test('causes that form a loop, or never end', async (t) => {
   const lines: { err: { cause: { cause?: object } } }[] = []
   const log = pino(logger, { write: (line: string) => void lines.push(JSON.parse(line)) })
