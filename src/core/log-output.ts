@@ -65,15 +65,17 @@ export class LogOutput {
   /** Whether nothing waits any more. */
   #flush(): boolean {
     this.#triedAt = performance.now()
-    for (let line = this.#waiting[0]; line; line = this.#waiting[0]) {
+    for (const [i, line] of this.#waiting.entries()) {
       const written = this.#put(line)
       this.#waitingBytes -= written
       if (written < line.length) {
-        this.#waiting[0] = line.subarray(written)
+        this.#waiting[i] = line.subarray(written)
+        // All at once: shift() moves every line that is left, and 100 000 short ones took 20 s.
+        this.#waiting.splice(0, i)
         return false
       }
-      this.#waiting.shift()
     }
+    this.#waiting = []
     clearInterval(this.#retry)
     this.#retry = undefined
     return true

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import { types } from 'node:util'
 import type { FastifyRequest } from 'fastify'
 import type { LoggerOptions } from 'pino'
@@ -6,6 +7,8 @@ import { redactLine } from './redaction.ts'
 
 /** Beyond these the causes of an error are not logged. */
 const MAX_CAUSES = 10
+/** What is logged of an error. */
+const PROPERTIES = ['name', 'code', 'message', 'stack', 'cause']
 
 /**
  * Of an error, or of whatever else was thrown, what an error has. pino's own serializer prints every property: ioredis
@@ -13,7 +16,7 @@ const MAX_CAUSES = 10
  */
 function serializeError(thrown: unknown, effects: unknown[] = []): unknown {
   if (!isObject(thrown)) return thrown
-  const { name, code, message, stack, cause } = thrown as Record<string, unknown>
+  const [name, code, message, stack, cause] = PROPERTIES.map((property) => read(thrown, property))
   const chain = [...effects, thrown]
   const goesOn = cause !== undefined && !chain.includes(cause) && chain.length <= MAX_CAUSES
   return {
@@ -22,6 +25,15 @@ function serializeError(thrown: unknown, effects: unknown[] = []): unknown {
     message: plain(message),
     stack: plain(stack),
     ...(goesOn && { cause: serializeError(cause, chain) }),
+  }
+}
+
+/** A getter that throws must not end the process with what is logged of an error that nobody caught. */
+function read(thrown: unknown, property: string): unknown {
+  try {
+    return (thrown as Record<string, unknown>)[property]
+  } catch {
+    return undefined
   }
 }
 
@@ -38,9 +50,10 @@ function serializeMessage(message: unknown): string {
   return isObject(message) ? '' : String(message)
 }
 
-/** Fastify's own serializer prints the URL with its query. */
-function serializeRequest({ method, routeOptions }: FastifyRequest): object {
-  return { method, route: routeOptions.url }
+/** Fastify's own serializer prints the URL with its query. Node's request has no route, and to log it is no failure. */
+function serializeRequest(request: FastifyRequest | IncomingMessage | null): object {
+  const { method, routeOptions } = Object(request)
+  return { method, route: routeOptions?.url }
 }
 
 /** JSON; the level is `LOG_LEVEL` from the moment the configuration is read. */

@@ -10,11 +10,11 @@ const SUSPECT = new RegExp(`${SECRET}|bearer |basic `, 'i')
  * A text can be what a client sent, so each of these takes a time that grows as the text does.
  */
 
-/** A URL that can hold a password: not a module's in a stack trace. */
-const URLS = /(?<!\bfile):\/\/\S+/g
+/** A URL that can hold a password: neither a module's in a stack trace, nor one with a bare host, such as a registry's. */
+const URLS = /(?<!\bfile):\/\/(?=[^\s/]*[:@])\S+/g
 const SCHEMES = /\b(Bearer|Basic) +[\w.~+/=-]+/gi
 /** A name up to its value, in a query, a header, a connection string, JSON, or JSON in JSON. */
-const NAMED = new RegExp(`(${SECRET})(?:\\\\*["'])?\\s*[:=]\\s*(\\\\*)(["'[{]?)`, 'gi')
+const NAMED = new RegExp(`(${SECRET})(?:\\\\*["'])?\\s*[:=]>?\\s*(\\\\*)(["'[{]?)`, 'gi')
 /** A value without quotes; that of a header is its line. */
 const BARE = /[^\s"&]*/y
 const HEADER = /^(?:authorization|cookie)/i

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { closeSync, constants, openSync, readSync } from 'node:fs'
-import { types } from 'node:util'
+import { inspect, types } from 'node:util'
 import vm from 'node:vm'
 import { Worker } from 'node:worker_threads'
 import pino from 'pino'
@@ -39,6 +39,29 @@ t.test('nor is more of whatever else was thrown', async (t) => {
     lines.map(({ err }) => err),
     [elsewhere, elsewhere, elsewhere, {}, 'text', 7, null, { message: 'with a message' }],
   )
+  t.notMatch(JSON.stringify(lines), /hunter2/)
+})
+
+t.test('what cannot be read of an error, or of a request, is left out, and nothing is thrown', async (t) => {
+  const lines: object[] = []
+  const log = pino(logger, { write: (line: string) => void lines.push(JSON.parse(line)) })
+  for (const property of ['name', 'code', 'stack', 'cause']) {
+    const err = new Error('unreadable')
+    Object.defineProperty(err, property, {
+      get() {
+        throw new Error('unreadable')
+      },
+    })
+    log.error({ err: new Error('effect', { cause: err }) })
+    log.error({ err })
+  }
+  for (const req of [{ method: 'GET', url: '/?token=hunter2' }, {}, null, 'text']) log.info({ req })
+  const unreadable = { message: 'unreadable' }
+  const errors = Array.from({ length: 4 }, () => [
+    { err: { message: 'effect', cause: unreadable } },
+    { err: unreadable },
+  ])
+  t.match(lines, [...errors.flat(), { req: { method: 'GET' } }, { req: {} }, { req: {} }, { req: {} }])
   t.notMatch(JSON.stringify(lines), /hunter2/)
 })
 
@@ -101,6 +124,7 @@ t.test('no line holds a secret, wherever in it that is', async (t) => {
     }
     log.info(`GET /path?${name}=hunter2&x=1 and /path?x=1&${name}=hunter2`)
     log.info(`${name}: hunter2`)
+    log.info(inspect(new Map([[name, 'hunter2 hunter2']])))
     log.info(`{ ${name}: 'hunter2 hunter2' }`)
   }
   log.info('POST /\r\nCookie: a=hunter2; b="hunter2"\r\nx: y')
@@ -126,6 +150,8 @@ t.test('a URL or an error without secrets is left as it is', async (t) => {
     'no password',
     'at open (file:///app/node_modules/@fastify/postgres/index.js:1:1)',
     'the token of @someone at http://127.0.0.1',
+    'https://registry.npmjs.org/@scope/package is missing',
+    '{"url":"https://example.org/","mail":"somebody@example.org"}',
   ]
   for (const text of texts) log.info({ hasPassword: false, token: null, tokens: undefined }, text)
   t.same(
@@ -277,6 +303,17 @@ t.test('what waits is bounded: lines beyond are counted, and the log goes on wit
 
   output.write(`${'y'.repeat(9_000_000)}\n`)
   t.equal((await until(read, (text) => text.endsWith('y\n'))).split('y').length, 9_000_001, 'one line is kept whole')
+})
+
+t.test('many short lines that waited hold nothing up when they are written', async (t) => {
+  const { fd, read } = pipe(t)
+  const output = new LogOutput(fd)
+  // Each one moved all those behind it: minutes in which the process did little else.
+  const lines = Array.from({ length: 800_000 }, (_, i) => `${i}\n`)
+  for (const line of lines) output.write(line)
+  const whole = lines.join('')
+  t.ok((await until(read, ({ length }) => length === whole.length)) === whole)
+  t.equal(output.lost, 0)
 })
 
 t.test('a process that exits waits for a slow reader, and not for ever for one that does not read', async (t) => {
