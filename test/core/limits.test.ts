@@ -38,6 +38,12 @@ async function start(t: Test, env: NodeJS.ProcessEnv) {
       reply.raw.write(Buffer.alloc(LARGE))
       reply.raw.end(Buffer.alloc(LARGE))
     })
+    fastify.get('/write-after-end', async (_, reply) => {
+      reply.hijack()
+      await wait()
+      await event(reply.raw, 'close')
+      reply.raw.write('nobody reads this')
+    })
     fastify.get('/stream', async () =>
       Readable.from(
         (async function* () {
@@ -226,6 +232,26 @@ t.test('a client that reads nothing of its answer is cut off', async (t) => {
   await silent.gone()
 })
 
+t.test('the time to read a pipelined answer is none of the next one, nor is its connection idle', async (t) => {
+  const { client, count, waiting, release } = await start(t, { SEND_TIMEOUT_MS: '300', MAX_CONNECTIONS: '1' })
+  const pipelined = client().get('/large').get('/wait').read()
+  await waiting(1)
+  await until(
+    () => pipelined.bytes,
+    (bytes) => bytes > LARGE,
+  )
+  // No event tells of a connection that is not cut off.
+  await sleep(900)
+  await client().get('/health/live').read().got('200 OK')
+  const before = pipelined.bytes
+  release()
+  await until(
+    () => pipelined.bytes,
+    (bytes) => bytes > before,
+  )
+  t.equal(count(UNREAD), 0)
+})
+
 t.test('a client that reads slowly is not, nor one whose answer is made slowly', async (t) => {
   const { client, count, release } = await start(t, { SEND_TIMEOUT_MS: '2000' })
   const slow = client().get('/large').get('/large').read()
@@ -275,6 +301,22 @@ t.test('unread answers have a size together: requests wait, then the oldest is c
   t.equal(count(UNREAD), 0, 'it was enough to read')
   await client().get('/sleep?ms=0').read().got('slept')
   await second.gone()
+  t.equal(count(UNREAD), 1)
+})
+
+t.test('what is written to an answer whose client is gone is not unread', async (t) => {
+  const { client, count, waiting, release } = await start(t, { UNREAD_LIMIT_BYTES: String(1.5 * LARGE) })
+  const gone = client().get('/write-after-end')
+  await waiting(1)
+  gone.socket.destroy()
+  release()
+  const silent = [1, 2].map(() => client().get('/large'))
+  for (const { socket } of silent) {
+    socket.pause()
+    await event(socket, 'readable')
+  }
+  await client().get('/sleep?ms=0').read().got('slept')
+  await silent[0]?.gone()
   t.equal(count(UNREAD), 1)
 })
 

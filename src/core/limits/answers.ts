@@ -1,4 +1,5 @@
 import type { ServerResponse as Answer } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Connections } from './connections.ts'
 import type { Unread } from './unread.ts'
 
@@ -11,9 +12,9 @@ const LONG = 65_536
 /** The class of the answers, for Node's option of that name: no event tells what is still unread of one. */
 export function answers(connections: Connections, unread: Unread): typeof ServerResponse {
   return class extends ServerResponse {
-    constructor(...args: ConstructorParameters<typeof ServerResponse>) {
-      super(...args)
-      connections.began(args[0].socket)
+    override assignSocket(socket: Socket): void {
+      connections.began(socket)
+      super.assignSocket(socket)
     }
 
     override write(...args: unknown[]): boolean {

@@ -32,9 +32,9 @@ export class Connections {
     }
   }
 
-  /** An answer on it begins. Node ends the time between two requests itself. */
+  /** It is the turn of an answer. Node ends the time between two requests itself, not that of a pipelined answer before. */
   began(socket: Socket): void {
-    if (socket.timeout && socket.writableLength === 0) socket.setTimeout(0)
+    if (socket.timeout) socket.setTimeout(0)
   }
 
   ended(socket: Socket): void {
