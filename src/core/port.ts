@@ -77,6 +77,10 @@ class Port {
     server.prependListener('request', (_request, response) => {
       response.shouldKeepAlive = false
     })
+    // Else their clients send the next request on a connection that is about to be closed. A connection that pipelines
+    // has more than one answer: the last.
+    const last = new Map(Array.from(this.#unanswered, (response) => [response.req.socket, response]))
+    for (const response of last.values()) response.shouldKeepAlive = false
     for (const each of this.#servers) Server.prototype.close.call(each)
     await Promise.race([closed, sleep(LAST_REQUEST_MS)])
     const sweep = setInterval(() => this.#sweep(), SWEEP_MS)
