@@ -162,6 +162,22 @@ t.test('where every connection is busy a few more are open for probes', async (t
   await busy.read().got('waited')
 })
 
+t.test('connections that came late and are idle give their place to probes alone', async (t) => {
+  const { client, waiting, release } = await start(t, { MAX_CONNECTIONS: '1' })
+  for (let open = 0; open < 17; open++) await client().open()
+  await sleep(600) // they are new for half a second
+  const busy = client().get('/wait').read()
+  await waiting(1)
+  for (let more = 0; more < 16; more++) {
+    const refused = client().get('/wait').read()
+    await refused.gone()
+    t.match(refused.text, /^HTTP\/1.1 503 /)
+  }
+  await client().get('/health/live').read().got('200 OK')
+  release()
+  await busy.got('waited')
+})
+
 t.test('half of the open files are for connections', async (t) => {
   const { app } = await start(t, { MAX_CONNECTIONS: '1000000' })
   t.ok(app.logs.some(({ msg }) => msg === 'open files allow fewer connections than MAX_CONNECTIONS'))
