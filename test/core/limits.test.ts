@@ -38,6 +38,10 @@ async function start(t: Test, env: NodeJS.ProcessEnv) {
       reply.raw.write(Buffer.alloc(LARGE))
       reply.raw.end(Buffer.alloc(LARGE))
     })
+    fastify.get('/latin1', (_, reply) => {
+      reply.hijack()
+      reply.raw.end('é'.repeat(LARGE / 16), 'latin1')
+    })
     fastify.get('/write-after-end', async (_, reply) => {
       reply.hijack()
       await wait()
@@ -266,6 +270,14 @@ t.test('the time to read a pipelined answer is none of the next one, nor is its 
     (bytes) => bytes > before,
   )
   t.equal(count(UNREAD), 0)
+})
+
+t.test('a long answer keeps its encoding', async (t) => {
+  const { client } = await start(t, {})
+  await client()
+    .get('/latin1')
+    .read()
+    .got(`Content-Length: ${LARGE / 16}\r\n`)
 })
 
 t.test('a client that reads slowly is not, nor one whose answer is made slowly', async (t) => {

@@ -26,7 +26,8 @@ export function answers(connections: Connections, unread: Unread): typeof Server
     override end(...args: unknown[]): this {
       // Node keeps three bytes for each character of a string that the system does not take at once, and the garbage
       // collector does not count them.
-      if (typeof args[0] === 'string' && args[0].length > LONG) args[0] = Buffer.from(args[0])
+      const [text, encoding] = args
+      if (typeof text === 'string' && text.length > LONG) args[0] = Buffer.from(text, encoding as BufferEncoding)
       super.end(...(args as Parameters<Answer['end']>))
       connections.ended(this.req.socket)
       if (this.writableLength > 0) unread.watch(this)
