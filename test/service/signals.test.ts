@@ -66,6 +66,12 @@ t.test('npm is killed: the service leaves', async (t) => {
   )
 })
 
+t.test('start.js tells that npm is gone', async (t) => {
+  const told = preload(`process.on('SIGUSR2', () => process.emit('orphaned'))`)
+  const running = await start(t, { source: ROOT }, { NODE_OPTIONS: `${ROUTES.NODE_OPTIONS} ${told}` })
+  await leaves(t, running, () => running.service.child.kill('SIGUSR2'))
+})
+
 t.test('npm is killed while the service leaves: what is in flight is answered', async (t) => {
   const { service, url } = await start(t, { command: NPM, source }, { SHUTDOWN_DELAY_MS: '2500' })
   const slow = ask(`${url}/sleep?ms=2000`)
