@@ -252,15 +252,23 @@ t.test('SIGTERM: an answer that its client has not read yet is delivered to the 
 
 t.test('SIGTERM: what is in flight is answered with `connection: close`, the last of what is pipelined', async (t) => {
   const { service, url } = await start(t, {}, SOURCE)
-  const request = 'GET /sleep?ms=1500 HTTP/1.1\r\nhost: x\r\n\r\n'
+  const request = 'GET /sleep?ms=2500 HTTP/1.1\r\nhost: x\r\n\r\n'
   const one = client(t, url, request)
   const two = client(t, url, request + request)
+  const later = client(t, url, request)
   await ask(`${url}/sleep?ms=0`) // behind them
   service.child.kill('SIGTERM')
-  for (const [socket, headers] of [
+  await until(
+    () => ask(`${url}/health/live`),
+    ({ status }) => status === 0,
+  )
+  later.write(request + request)
+  const answers = [
     [one, ['close']],
     [two, ['keep-alive', 'close']],
-  ] as const) {
+    [later, ['keep-alive', 'keep-alive', 'close']],
+  ] as const
+  const check = answers.map(async ([socket, headers]) => {
     let text = ''
     socket.on('data', (chunk) => {
       text += chunk
@@ -270,7 +278,8 @@ t.test('SIGTERM: what is in flight is answered with `connection: close`, the las
       Array.from(text.matchAll(/^connection: (\S+)/gim), ([, header]) => header),
       headers,
     )
-  }
+  })
+  await Promise.all(check)
   t.equal(await service.exited, 0)
 })
 
