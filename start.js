@@ -20,9 +20,8 @@ process.env['NODE_ENV'] ||= 'production'
 if (process.env['npm_lifecycle_event']) {
   const parent = process.ppid
   const check = setInterval(() => {
-    if (process.ppid === parent) return
-    clearInterval(check)
-    process.kill(process.pid, 'SIGTERM')
+    // Until somebody listens.
+    if (process.ppid !== parent && process.emit('orphaned')) clearInterval(check)
   }, PARENT_CHECK_MS).unref()
 }
 

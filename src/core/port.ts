@@ -74,9 +74,17 @@ class Port {
     const closed = Promise.all(this.#servers.map((each) => once(each, 'close')))
     // Half-sent headers are no request yet, and cannot delay it.
     server.headersTimeout = LAST_REQUEST_MS
-    server.prependListener('request', (_request, response) => {
+    // Of what a connection pipelines the last answer closes it.
+    const last = new WeakMap<Socket, ServerResponse>()
+    const close = (response: ServerResponse) => {
+      const before = last.get(response.req.socket)
+      if (before) before.shouldKeepAlive = true
+      last.set(response.req.socket, response)
       response.shouldKeepAlive = false
-    })
+    }
+    // Else a client sends its next request on a connection that is about to be closed.
+    for (const response of this.#unanswered) close(response)
+    server.prependListener('request', (_request, response) => close(response))
     for (const each of this.#servers) Server.prototype.close.call(each)
     await Promise.race([closed, sleep(LAST_REQUEST_MS)])
     const sweep = setInterval(() => this.#sweep(), SWEEP_MS)

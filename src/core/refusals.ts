@@ -54,6 +54,7 @@ export function refuseUnreadable(app: FastifyInstance, { code }: { code: string 
 /** Answers an expectation other than `100-continue`, which no route gets to see. */
 export function refuseExpectation(app: FastifyInstance, requestId: string, method: string, res: ServerResponse): void {
   const body = bodyOf(417)
+  res.shouldKeepAlive = false // the body that was announced may come or not
   res.writeHead(417, headersOf(requestId, body)).end(body)
   note(app, 417, { requestId, method })
 }

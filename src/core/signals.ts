@@ -58,6 +58,9 @@ export function takeSignals({ leave, report, abandon }: Leaving): void {
   for (const signal of SIGNALS) process.on(signal, take)
   if (early) take(early)
 
+  // From start.js, whose npm is gone. It is no second signal: npm may end while the service leaves.
+  process.on('orphaned', () => void end('SIGTERM'))
+
   // By default these end the process. Node resets what nohup sets, and a tool for reports or heap snapshots has a
   // listener of its own.
   for (const signal of ['SIGHUP', 'SIGUSR2']) process.on(signal, () => {})

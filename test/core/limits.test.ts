@@ -38,6 +38,16 @@ async function start(t: Test, env: NodeJS.ProcessEnv) {
       reply.raw.write(Buffer.alloc(LARGE))
       reply.raw.end(Buffer.alloc(LARGE))
     })
+    fastify.get('/latin1', (_, reply) => {
+      reply.hijack()
+      reply.raw.end('é'.repeat(LARGE / 16), 'latin1')
+    })
+    fastify.get('/write-after-end', async (_, reply) => {
+      reply.hijack()
+      await wait()
+      await event(reply.raw, 'close')
+      reply.raw.write('nobody reads this')
+    })
     fastify.get('/stream', async () =>
       Readable.from(
         (async function* () {
@@ -156,6 +166,22 @@ t.test('where every connection is busy a few more are open for probes', async (t
   await busy.read().got('waited')
 })
 
+t.test('connections that came late and are idle give their place to probes alone', async (t) => {
+  const { client, waiting, release } = await start(t, { MAX_CONNECTIONS: '1' })
+  for (let open = 0; open < 17; open++) await client().open()
+  await sleep(600) // they are new for half a second
+  const busy = client().get('/wait').read()
+  await waiting(1)
+  for (let more = 0; more < 16; more++) {
+    const refused = client().get('/wait').read()
+    await refused.gone()
+    t.match(refused.text, /^HTTP\/1.1 503 /)
+  }
+  await client().get('/health/live').read().got('200 OK')
+  release()
+  await busy.got('waited')
+})
+
 t.test('half of the open files are for connections', async (t) => {
   const { app } = await start(t, { MAX_CONNECTIONS: '1000000' })
   t.ok(app.logs.some(({ msg }) => msg === 'open files allow fewer connections than MAX_CONNECTIONS'))
@@ -226,6 +252,34 @@ t.test('a client that reads nothing of its answer is cut off', async (t) => {
   await silent.gone()
 })
 
+t.test('the time to read a pipelined answer is none of the next one, nor is its connection idle', async (t) => {
+  const { client, count, waiting, release } = await start(t, { SEND_TIMEOUT_MS: '300', MAX_CONNECTIONS: '1' })
+  const pipelined = client().get('/large').get('/wait').read()
+  await waiting(1)
+  await until(
+    () => pipelined.bytes,
+    (bytes) => bytes > LARGE,
+  )
+  // No event tells of a connection that is not cut off.
+  await sleep(900)
+  await client().get('/health/live').read().got('200 OK')
+  const before = pipelined.bytes
+  release()
+  await until(
+    () => pipelined.bytes,
+    (bytes) => bytes > before,
+  )
+  t.equal(count(UNREAD), 0)
+})
+
+t.test('a long answer keeps its encoding', async (t) => {
+  const { client } = await start(t, {})
+  await client()
+    .get('/latin1')
+    .read()
+    .got(`Content-Length: ${LARGE / 16}\r\n`)
+})
+
 t.test('a client that reads slowly is not, nor one whose answer is made slowly', async (t) => {
   const { client, count, release } = await start(t, { SEND_TIMEOUT_MS: '2000' })
   const slow = client().get('/large').get('/large').read()
@@ -275,6 +329,22 @@ t.test('unread answers have a size together: requests wait, then the oldest is c
   t.equal(count(UNREAD), 0, 'it was enough to read')
   await client().get('/sleep?ms=0').read().got('slept')
   await second.gone()
+  t.equal(count(UNREAD), 1)
+})
+
+t.test('what is written to an answer whose client is gone is not unread', async (t) => {
+  const { client, count, waiting, release } = await start(t, { UNREAD_LIMIT_BYTES: String(1.5 * LARGE) })
+  const gone = client().get('/write-after-end')
+  await waiting(1)
+  gone.socket.destroy()
+  release()
+  const silent = [1, 2].map(() => client().get('/large'))
+  for (const { socket } of silent) {
+    socket.pause()
+    await event(socket, 'readable')
+  }
+  await client().get('/sleep?ms=0').read().got('slept')
+  await silent[0]?.gone()
   t.equal(count(UNREAD), 1)
 })
 

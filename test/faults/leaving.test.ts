@@ -250,6 +250,39 @@ t.test('SIGTERM: an answer that its client has not read yet is delivered to the 
   t.equal(await service.exited, 0)
 })
 
+t.test('SIGTERM: what is in flight is answered with `connection: close`, the last of what is pipelined', async (t) => {
+  const { service, url } = await start(t, {}, SOURCE)
+  const request = 'GET /sleep?ms=2500 HTTP/1.1\r\nhost: x\r\n\r\n'
+  const one = client(t, url, request)
+  const two = client(t, url, request + request)
+  const later = client(t, url, request)
+  await ask(`${url}/sleep?ms=0`) // behind them
+  service.child.kill('SIGTERM')
+  await until(
+    () => ask(`${url}/health/live`),
+    ({ status }) => status === 0,
+  )
+  later.write(request + request)
+  const answers = [
+    [one, ['close']],
+    [two, ['keep-alive', 'close']],
+    [later, ['keep-alive', 'keep-alive', 'close']],
+  ] as const
+  const check = answers.map(async ([socket, headers]) => {
+    let text = ''
+    socket.on('data', (chunk) => {
+      text += chunk
+    })
+    await event(socket, 'end')
+    t.same(
+      Array.from(text.matchAll(/^connection: (\S+)/gim), ([, header]) => header),
+      headers,
+    )
+  })
+  await Promise.all(check)
+  t.equal(await service.exited, 0)
+})
+
 t.test('SIGTERM: neither half-sent headers nor the rest of a body whose answer is there delay it', async (t) => {
   const { service, url } = await start(t, { SHUTDOWN_TIMEOUT_MS: '600000' }, SOURCE)
   const answered = client(t, url, 'POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf')
@@ -258,6 +291,8 @@ t.test('SIGTERM: neither half-sent headers nor the rest of a body whose answer i
   await event(complete, 'data')
   complete.write('12345GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n')
   t.match(String((await event(complete, 'data'))[0]), /^HTTP\/1.1 200 /, 'the connection goes on behind the rest')
+  const refused = client(t, url, 'POST / HTTP/1.1\r\nhost: x\r\nexpect: more\r\ncontent-length: 9\r\n\r\n')
+  t.match(String((await event(refused, 'data'))[0]), /^HTTP\/1.1 417 /)
   client(t, url, 'GET / HTTP/1.1\r\nhost: x\r\n')
   await ask(`${url}/sleep?ms=0`) // it is accepted
   service.child.kill('SIGTERM')

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { backends, copyProject, ROOT, sharedDatabase, until } from '../support/helper.ts'
 import { asProcess1, preload, process1, Service } from '../support/process.ts'
@@ -63,6 +64,23 @@ t.test('npm is killed: the service leaves', async (t) => {
     () => spawnSync('kill', ['-0', String(pid)]).status,
     (status) => status !== 0,
   )
+})
+
+t.test('start.js tells that npm is gone', async (t) => {
+  const told = preload(`process.on('SIGUSR2', () => process.emit('orphaned'))`)
+  const running = await start(t, { source: ROOT }, { NODE_OPTIONS: `${ROUTES.NODE_OPTIONS} ${told}` })
+  await leaves(t, running, () => running.service.child.kill('SIGUSR2'))
+})
+
+t.test('npm is killed while the service leaves: what is in flight is answered', async (t) => {
+  const { service, url } = await start(t, { command: NPM, source }, { SHUTDOWN_DELAY_MS: '2500' })
+  const slow = ask(`${url}/sleep?ms=2000`)
+  await ask(`${url}/sleep?ms=0`) // behind it
+  service.child.kill('SIGINT')
+  await service.logged('leaving')
+  await sleep(1_100) // what comes now is another signal
+  service.child.kill('SIGKILL')
+  t.equal((await slow).status, 200)
 })
 
 t.test('the same signal within a second is one signal', async (t) => {

@@ -1,4 +1,5 @@
 import type { ServerResponse as Answer } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Connections } from './connections.ts'
 import type { Unread } from './unread.ts'
 
@@ -11,9 +12,9 @@ const LONG = 65_536
 /** The class of the answers, for Node's option of that name: no event tells what is still unread of one. */
 export function answers(connections: Connections, unread: Unread): typeof ServerResponse {
   return class extends ServerResponse {
-    constructor(...args: ConstructorParameters<typeof ServerResponse>) {
-      super(...args)
-      connections.began(args[0].socket)
+    override assignSocket(socket: Socket): void {
+      connections.began(socket)
+      super.assignSocket(socket)
     }
 
     override write(...args: unknown[]): boolean {
@@ -25,7 +26,8 @@ export function answers(connections: Connections, unread: Unread): typeof Server
     override end(...args: unknown[]): this {
       // Node keeps three bytes for each character of a string that the system does not take at once, and the garbage
       // collector does not count them.
-      if (typeof args[0] === 'string' && args[0].length > LONG) args[0] = Buffer.from(args[0])
+      const [text, encoding] = args
+      if (typeof text === 'string' && text.length > LONG) args[0] = Buffer.from(text, encoding as BufferEncoding)
       super.end(...(args as Parameters<Answer['end']>))
       connections.ended(this.req.socket)
       if (this.writableLength > 0) unread.watch(this)

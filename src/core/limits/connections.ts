@@ -32,9 +32,9 @@ export class Connections {
     }
   }
 
-  /** An answer on it begins. Node ends the time between two requests itself. */
+  /** It is the turn of an answer. Node ends the time between two requests itself, not that of a pipelined answer before. */
   began(socket: Socket): void {
-    if (socket.timeout && socket.writableLength === 0) socket.setTimeout(0)
+    if (socket.timeout) socket.setTimeout(0)
   }
 
   ended(socket: Socket): void {
@@ -52,14 +52,16 @@ export class Connections {
   }
 
   #admit(socket: Socket, idleMs: number): void {
-    const { size } = this.#open
-    if (size >= this.#limit && !this.#closeIdlest(GRACE_MS)) {
-      if (size < this.#limit + SPARE_CONNECTIONS) this.#late.add(socket)
-      else if (!this.#closeIdlest(0)) {
+    // More than one, where connections that came late have become idle: else this one would take a spare place.
+    let full = this.#open.size >= this.#limit
+    while (full && this.#closeIdlest(GRACE_MS)) full = this.#open.size >= this.#limit
+    if (full) {
+      if (this.#open.size >= this.#limit + SPARE_CONNECTIONS && !this.#closeIdlest(0)) {
         socket.destroy()
         this.#hit('dropped')
         return
       }
+      this.#late.add(socket)
     }
     this.#open.set(socket, performance.now())
     // It is idle until its first request.

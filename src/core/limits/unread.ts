@@ -44,7 +44,8 @@ export class Unread {
 
   /** To be called when not all of an answer was taken. */
   watch(answer: ServerResponse): void {
-    if (this.#answers.has(answer)) return
+    // A write to an answer that is over is not taken either, and no event would settle it.
+    if (this.#answers.has(answer) || answer.destroyed) return
     const { socket } = answer.req
     // Node starts it anew while bytes go out. Pipelined answers have the socket one after the other.
     const start = () => socket.setTimeout(this.#timeoutMs)
