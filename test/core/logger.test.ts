@@ -331,10 +331,10 @@ t.test('a process that exits waits for a slow reader, and not for ever for one t
     { eval: true, workerData: fd },
   )
   await event(reader, 'message')
-  const read = event(reader, 'message')
+  const [read, exited] = [event(reader, 'message'), event(reader, 'exit')]
   output.end()
   t.same(await read, [LINES.join('')])
-  await event(reader, 'exit')
+  await exited
 
   for (const line of LINES) output.write(line)
   output.end()
