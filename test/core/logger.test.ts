@@ -150,7 +150,7 @@ t.test('a URL or an error without secrets is left as it is', async (t) => {
     'no password',
     'at open (file:///app/node_modules/@fastify/postgres/index.js:1:1)',
     'the token of @someone at http://127.0.0.1',
-    'https://registry.npmjs.org/@scope/package is missing',
+    'https://example.org/@scope/package is missing',
     '{"url":"https://example.org/","mail":"somebody@example.org"}',
   ]
   for (const text of texts) log.info({ hasPassword: false, token: null, tokens: undefined }, text)
