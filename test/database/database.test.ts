@@ -4,6 +4,7 @@ import { sql } from 'kysely'
 import pg from 'pg'
 import t from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
+import { secret } from '../../src/core/config/secrets.ts'
 import { MISREAD } from '../../src/core/config/urls.ts'
 import { connectionOptions } from '../../src/database/connection.ts'
 import { Probe } from '../../src/database/probe.ts'
@@ -445,4 +446,13 @@ t.test('PgBouncer has no server for a query in its time: 503', needsPgbouncer, a
   t.match(line, { reason: 'timeout', err: { message: 'query_wait_timeout' } })
   await client.query('rollback')
   client.release()
+})
+
+t.test('a secret is read from the environment, or again from its file each time', async (t) => {
+  t.equal(secret(await configure(t, { DATABASE_URL }), 'DATABASE_URL'), DATABASE_URL)
+  const file = await secretFile(t, DATABASE_URL)
+  const config = await configure(t, { DATABASE_URL_FILE: file })
+  t.equal(secret(config, 'DATABASE_URL'), DATABASE_URL)
+  await writeFile(file, 'postgres://rotated@host/db')
+  t.equal(secret(config, 'DATABASE_URL'), 'postgres://rotated@host/db')
 })

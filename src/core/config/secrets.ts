@@ -23,10 +23,11 @@ export function rotating<T>(
   use: (value: string | undefined) => T,
   log?: FastifyBaseLogger,
 ): () => T {
-  const { [name]: value } = config as unknown as Record<string, string | undefined>
+  const { [`${name}_FILE`]: file, [name]: value } = config as unknown as Record<string, string | undefined>
   let last = use(value)
   let told: string | undefined
   return () => {
+    if (file === undefined) return last
     try {
       last = use(secret(config, name))
       told = undefined
