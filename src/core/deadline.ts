@@ -4,9 +4,8 @@ const LOOKS = 8
 /**
  * Calls `late` after `ms` milliseconds, unless the timer is cleared before. After a pause of the process (a long
  * computation, SIGSTOP) Node runs the timers that are due before it reads the answers that have arrived (as in undici
- * issue 3410). So `late` waits
- * until those are read: a deadline measures the backend. When the pause ends it, it waits an eighth of the time more, for
- * what takes several answers, such as a connection that is being opened.
+ * issue 3410). So `late` waits until those are read: a deadline measures the backend. When the pause ends it, it waits
+ * an eighth of the time more, for what takes several answers, such as a connection that is being opened.
  */
 export function deadline(ms: number, late: () => void): NodeJS.Timeout {
   const every = ms / LOOKS
