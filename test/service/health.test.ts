@@ -84,7 +84,7 @@ t.test(
   '/health/db asks the database once for all who see the same checks, and anew when a connection is lost',
   async (t) => {
     const DATABASE_URL = await database(t)
-    const app = await build(t, { DATABASE_URL, HEALTH_CACHE_MS: '60000' })
+    const app = await build(t, { DATABASE_URL, HEALTH_CACHE_MS: '600000' })
     const unknown = async () => (await app.inject('/health/db')).json().migrations.unknown
     await Promise.all(Array.from({ length: 50 }, unknown))
     let asked = 0
@@ -104,7 +104,7 @@ t.test(
   },
 )
 
-for (const HEALTH_CACHE_MS of ['0', '60000']) {
+for (const HEALTH_CACHE_MS of ['0', '600000']) {
   t.test(
     `/health/db answers while the pool is exhausted, and has one caller wait there (${HEALTH_CACHE_MS})`,
     async (t) => {
