@@ -89,6 +89,7 @@ t.test('no line holds a secret, wherever in it that is', async (t) => {
     'postgres://app:"hunter2\\"@db/app',
     'postgres://hunter2@db/app?x=1',
     'postgres://db/app?user=app&password=hunter2&x=1',
+    'postgres://db:5432/app?password=hunter2@hunter2',
     'host=db password=hunter2 dbname=app',
     "host=db password='hunter2 hunter2' dbname=app",
   ]
