@@ -41,7 +41,7 @@ t.test('npm run dev prints neither a password that it was given nor what a clien
   let output = ''
   for (const stream of [dev.stdout, dev.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text))
   const [, port] = await until(
-    () => /Server listening at .*:(\d+)/.exec(output) ?? [],
+    () => /Server listening at .*:(\d+)\n.*INFO: ready\n/s.exec(output) ?? [],
     ([found]) => found !== undefined,
   )
   const socket = connect(Number(port), '127.0.0.1').resume()
