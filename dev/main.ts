@@ -2,7 +2,6 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import pretty from 'pino-pretty'
 import { service } from '../src/core/service.ts'
 import { parts } from '../src/redis/parts.ts'
 import { ownedDatabases } from './databases.ts'
@@ -11,6 +10,7 @@ import { freePort } from './ports.ts'
 import { startPostgres } from './postgres.ts'
 import { postgresVersion } from './postgres-binaries.ts'
 import { startRedis } from './redis.ts'
+import { place, prettyLog, UNTOLD } from './terminal.ts'
 
 const ROOT = fileURLToPath(import.meta.resolve('..'))
 const LOCAL = join(ROOT, '.local')
@@ -49,17 +49,15 @@ async function main(): Promise<void> {
   writeEnvFile(servers)
   const defaults = Object.fromEntries(SWITCHED_ON.map(([setting]) => [setting, 'true']))
   const env: NodeJS.ProcessEnv = { ...defaults, ...process.env, ...servers }
-  say(`database  ${env['DATABASE_URL'] || env['DATABASE_URL_FILE'] || env['POSTGRES_HOST']}`)
-  say(`redis     ${env['REDIS_URL'] || 'as configured'}`)
+  say(`database  ${servers['DATABASE_URL'] ?? given('DATABASE_URL', 'DATABASE_URL_FILE', 'POSTGRES_HOST')}`)
+  say(`redis     ${servers['REDIS_URL'] ?? given('REDIS_URL')}`)
   say(`service   http://localhost:${env['PORT'] || 3000}/health`)
   for (const [setting, name, route] of SWITCHED_ON) {
     if (env[setting] === 'true') say(`${name.padEnd(10)}http://localhost:${env['PORT'] || 3000}${route}`)
   }
   if (leaving) return
   running.defer(() => local.close())
-  local.output?.pipe(
-    pretty({ colorize: process.stdout.isTTY, singleLine: true, ignore: 'pid,hostname', destination: process.stdout }),
-  )
+  local.output?.pipe(prettyLog(process.stdout.isTTY)).pipe(process.stdout)
   const { exited } = await local.start({
     argv: [process.execPath, '--watch', '--watch-preserve-output', 'src/server.ts'],
     cwd: ROOT,
@@ -71,6 +69,12 @@ async function main(): Promise<void> {
   })
   const reason = await exited
   if (!leaving) throw new Error(`node --watch ended (${reason})`)
+}
+
+/** A password of the user's own is no text for a terminal, which others see, and which may be recorded. */
+function given(url: string, ...others: string[]): string {
+  const value = process.env[url]
+  return value ? place(value) : (others.map((name) => process.env[name]).find(Boolean) ?? UNTOLD)
 }
 
 async function database(): Promise<Record<string, string>> {

@@ -7,6 +7,11 @@ import { redactLine } from './redaction.ts'
 
 /** Beyond these the causes of an error are not logged. */
 const MAX_CAUSES = 10
+/**
+ * What JSON need not escape, and a client can send: DEL and the controls above it, which command some terminals, and
+ * what breaks a line, has no width or turns the text around. Whoever reads the log with `kubectl logs` sees it raw.
+ */
+const UNSEEN = /[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g
 /** What is logged of an error. */
 const PROPERTIES = ['name', 'code', 'message', 'stack', 'cause']
 
@@ -56,12 +61,17 @@ function serializeRequest(request: FastifyRequest | IncomingMessage | null): obj
   return { method, route: routeOptions?.url }
 }
 
+/** JSON of the same value. The characters can only be in its strings. */
+function escapeUnseen(line: string): string {
+  return line.replace(UNSEEN, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
 /** JSON; the level is `LOG_LEVEL` from the moment the configuration is read. */
 export const logger: LoggerOptions = {
   serializers: { err: serializeError, msg: serializeMessage, req: serializeRequest },
   // pino knows the errors of its own realm only, and prints every property of one from a node:vm context.
   formatters: { log: (entry) => (types.isNativeError(entry) ? { err: entry } : entry) },
-  hooks: { streamWrite: redactLine },
+  hooks: { streamWrite: (line) => escapeUnseen(redactLine(line)) },
 }
 
 /** Standard output, from all instances of the process. */

@@ -46,11 +46,10 @@ function isSecret(node: object, key: string): boolean {
 }
 
 function redactText(text: string): string {
-  return redactNamed(
-    text
-      .replace(URLS, (url) => (url.includes('@') ? `://${REDACTED}${url.slice(url.lastIndexOf('@'))}` : url))
-      .replace(SCHEMES, `$1 ${REDACTED}`),
-  )
+  // Names first: an `@` in the value of a parameter is not where the host of a URL begins.
+  return redactNamed(text)
+    .replace(URLS, (url) => (url.includes('@') ? `://${REDACTED}${url.slice(url.lastIndexOf('@'))}` : url))
+    .replace(SCHEMES, `$1 ${REDACTED}`)
 }
 
 function redactNamed(text: string): string {

@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import { sql } from 'kysely'
 import { type Static, Type } from 'typebox'
 import { deadline } from '../core/deadline.ts'
-import type { CheckResult } from '../core/health/health.ts'
+import type { CheckResult, Results } from '../core/health/health.ts'
 import { isOk, send } from '../core/health/routes.ts'
 import { nullable, Result, route, unwell, well } from '../core/health/schemas.ts'
 import { failure } from '../core/response-schemas.ts'
@@ -20,6 +20,8 @@ const Details = Type.Object({
   }),
 })
 
+type Description = Static<typeof Details>
+
 const Database = Type.Object({
   ...Result.properties,
   ...Details.properties,
@@ -32,7 +34,7 @@ const DatabaseDetails = route('getDatabaseHealth', 'The database in detail, for 
   503: unwell(Database, 'the database does not answer'),
 })
 
-const UNKNOWN = {
+const UNKNOWN: Description = {
   database: null,
   version: null,
   migrations: { applied: null, pending: null, unknown: null, last: null },
@@ -42,12 +44,13 @@ const UNKNOWN = {
 const details: FastifyPluginAsyncTypebox = async (fastify) => {
   const { config, health, pg } = fastify
   if (!config.HEALTH_DETAILS) return
+  const described = shared(() => describe(fastify))
   fastify.get('/health/db', DatabaseDetails, async (_, reply) => {
-    const late = Promise.withResolvers<typeof UNKNOWN>()
-    deadline(config.HEALTH_TIMEOUT_MS, () => late.resolve(UNKNOWN)).unref()
-    const result = (await health.results()).get('database') as CheckResult
-    // A busy pool may not give them in time: the answer does not wait for it.
-    const details = isOk(result) ? await Promise.race([describe(fastify).catch(() => UNKNOWN), late.promise]) : UNKNOWN
+    const asked = performance.now()
+    const results = await health.results()
+    const leftMs = config.HEALTH_TIMEOUT_MS - (performance.now() - asked)
+    const result = results.get('database') as CheckResult
+    const details = isOk(result) ? await described(results, leftMs) : UNKNOWN
     const { options, totalCount: total, idleCount: idle, waitingCount: waiting } = pg.pool
     return send(reply, isOk(result), { ...result, ...details, pool: { max: options.max, total, idle, waiting } })
   })
@@ -55,7 +58,33 @@ const details: FastifyPluginAsyncTypebox = async (fastify) => {
 
 export default details
 
-async function describe({ db, migrations }: FastifyInstance): Promise<Static<typeof Details>> {
+/**
+ * One description for all who see the same results of the checks, so that it is forgotten when they are. One at a time:
+ * a busy pool has at most this one caller more. It may not give the description in time, and no answer waits longer.
+ */
+function shared(describe: () => Promise<Description>) {
+  let seen: Results | undefined
+  let isAsking = false
+  let last: Promise<Description>
+  return (results: Results, timeoutMs: number): Promise<Description> => {
+    if (isAsking || seen === results) return last
+    seen = results
+    isAsking = true
+    const late = Promise.withResolvers<Description>()
+    const timer = deadline(timeoutMs, () => late.resolve(UNKNOWN))
+    const asked = describe()
+      .catch(() => UNKNOWN)
+      .finally(() => {
+        clearTimeout(timer)
+        isAsking = false
+        last = asked
+      })
+    last = Promise.race([asked, late.promise])
+    return last
+  }
+}
+
+async function describe({ db, migrations }: FastifyInstance): Promise<Description> {
   const { rows } = await sql<{ database: string; version: string }>`
     select current_database() as database, current_setting('server_version') as version`.execute(db)
   const { applied, pending, unknown } = await migrations.compare()

@@ -89,6 +89,7 @@ t.test('no line holds a secret, wherever in it that is', async (t) => {
     'postgres://app:"hunter2\\"@db/app',
     'postgres://hunter2@db/app?x=1',
     'postgres://db/app?user=app&password=hunter2&x=1',
+    'postgres://db:5432/app?password=hunter2@hunter2',
     'host=db password=hunter2 dbname=app',
     "host=db password='hunter2 hunter2' dbname=app",
   ]
@@ -157,6 +158,22 @@ t.test('a URL or an error without secrets is left as it is', async (t) => {
   t.same(
     lines.map(({ msg }) => msg),
     texts,
+  )
+})
+
+t.test('a line holds no character that commands a terminal or hides text, and says the same', async (t) => {
+  const lines: string[] = []
+  const log = pino(logger, { write: (line: string) => void lines.push(line) })
+  const text = 'a\n\r\b\x07\x1b[2J\x7f\x85\x9b31m\u061c\u200b\u200f\u2028\u2029\u202e\u2066\ufeff\\u001bé💥z'
+  log.info({ text, [text]: text }, text)
+  log.info({ password: 'hunter2', text }, text)
+  t.notMatch(lines.join('').replaceAll('\n', ''), /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u)
+  t.match(
+    lines.map((line) => JSON.parse(line)),
+    [
+      { text, [text]: text, msg: text },
+      { text, msg: text },
+    ],
   )
 })
 

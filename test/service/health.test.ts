@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
 import { service } from '../../src/core/service.ts'
 import { build, unstarted } from '../support/app.ts'
-import { database, MIGRATIONS, until } from '../support/helper.ts'
+import { database, MIGRATIONS, query, until } from '../support/helper.ts'
 
 const OK = { status: 'ok', latencyMs: Number }
 const SERVICES = { database: OK, redis: OK }
@@ -79,6 +79,48 @@ t.test('/health/db is not there unless asked for', async (t) => {
   const app = await build(t, { HEALTH_DETAILS: 'false' })
   t.equal((await app.inject('/health/db')).statusCode, 404)
 })
+
+t.test(
+  '/health/db asks the database once for all who see the same checks, and anew when a connection is lost',
+  async (t) => {
+    const DATABASE_URL = await database(t)
+    const app = await build(t, { DATABASE_URL, HEALTH_CACHE_MS: '600000' })
+    const unknown = async () => (await app.inject('/health/db')).json().migrations.unknown
+    await Promise.all(Array.from({ length: 50 }, unknown))
+    let asked = 0
+    app.pg.pool.on('acquire', () => asked++)
+    await query(DATABASE_URL, "insert into kysely_migration values ('99991231000000_newer', now()::text)")
+    for (let i = 0; i < 1_000; i++) {
+      t.equal(await unknown(), 0)
+      t.equal((await app.inject({ method: 'HEAD', url: '/health/db' })).statusCode, 200)
+    }
+    t.equal(asked, 0)
+
+    await query(
+      DATABASE_URL,
+      'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
+    )
+    await until(unknown, (count) => count === 1)
+  },
+)
+
+for (const HEALTH_CACHE_MS of ['0', '600000']) {
+  t.test(
+    `/health/db answers while the pool is exhausted, and has one caller wait there (${HEALTH_CACHE_MS})`,
+    async (t) => {
+      const app = await build(t, { DATABASE_POOL_MAX: '1', HEALTH_TIMEOUT_MS: '300', HEALTH_CACHE_MS })
+      const held = await app.pg.connect()
+      const busy = { status: 'ok', database: null, migrations: { applied: null }, pool: { idle: 0, waiting: 1 } }
+      for (let round = 0; round < 3; round++) {
+        const answers = await Promise.all(Array.from({ length: 50 }, () => app.inject('/health/db')))
+        for (const answer of answers) t.match(answer.json(), busy)
+      }
+      held.release()
+      const db = async () => (await app.inject('/health/db')).json()
+      t.match(await until(db, (answer) => answer.database !== null), { migrations: { applied: MIGRATIONS.length } })
+    },
+  )
+}
 
 t.test('before its start tasks the service lives, is not ready, and keeps its other routes shut', async (t) => {
   const app = await unstarted(t)
