@@ -83,7 +83,7 @@ export const ATTACKS: Record<string, Attack> = {
   },
   'a foreign table': {
     ...SEES,
-    made: `create extension file_fdw; create server files foreign data wrapper file_fdw;
+    made: `create extension if not exists file_fdw; create server files foreign data wrapper file_fdw;
            create foreign table imported (tenant_id uuid, text text) server files
              options (format 'csv', program 'echo "${A},of a"; echo "${Z},of z"')`,
     attack: ['select text from imported'],
@@ -112,6 +112,32 @@ export const ATTACKS: Record<string, Attack> = {
     named: ['policy tenant_isolation on notes'],
     right: "drop policy tenant_isolation on notes; call isolate_tenants('notes')",
     safe: ['42501'],
+  },
+  // The next three let nobody see more. They are named because they are not what the tenant should see either.
+  'a table without its policy': {
+    made: 'drop policy tenant_isolation on notes',
+    attack: ['select text from notes'],
+    told: [[]],
+    named: ['table notes'],
+    right: "call isolate_tenants('notes')",
+    safe: [['of a']],
+  },
+  'a policy for some commands': {
+    made: `drop policy tenant_isolation on notes; create policy tenant_isolation on notes for select
+             using (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)`,
+    attack: [`insert into notes (tenant_id, text) values ('${A}', 'of a')`],
+    told: ['42501'],
+    named: ['policy tenant_isolation on notes'],
+    right: "drop policy tenant_isolation on notes; call isolate_tenants('notes')",
+    safe: [[]],
+  },
+  'a policy for some roles': {
+    made: 'alter policy tenant_isolation on notes to postgres',
+    attack: ['select text from notes'],
+    told: [[]],
+    named: ['policy tenant_isolation on notes'],
+    right: 'alter policy tenant_isolation on notes to public',
+    safe: [['of a']],
   },
   'a view': {
     ...SEES,
@@ -155,6 +181,17 @@ export const ATTACKS: Record<string, Attack> = {
     attack: ['select text from texts()'],
     named: ['function texts()'],
     right: 'alter function texts() security invoker',
+  },
+  'a function that is given rows before the policies choose': {
+    made: `create function peek(text text) returns boolean language plpgsql leakproof cost 0.1 as $$
+           begin if text = 'of z' then raise exception 'there is one'; end if; return true; end $$`,
+    attack: [
+      'set local enable_indexscan = off; set local enable_bitmapscan = off; select text from notes where peek(text)',
+    ],
+    told: ['P0001'],
+    named: ['function peek(text)'],
+    right: 'alter function peek(text) not leakproof',
+    safe: [['of a']],
   },
   'a function that is bound to a tenant': {
     made: `create function texts() returns table (text text) language sql set app.tenant_id = '${Z}' as 'select text from notes'`,
@@ -220,6 +257,23 @@ export const ATTACKS: Record<string, Attack> = {
     right: 'drop index notes_text_key; create unique index on notes (tenant_id, lower(text)) where text is not null',
     safe: [[], []],
   },
+  'the keys of a table with partitions, each once,': {
+    made: `alter table notes add constraint notes_id_key unique (id);
+           create table events (tenant_id uuid, text text unique, note_id uuid references notes (id)) partition by list (text);
+           create table events_rest partition of events default;
+           call isolate_tenants('events'); call isolate_tenants('events_rest');
+           insert into events select tenant_id, text from notes`,
+    attack: ['of z', 'other'].map((text) => `insert into events values ('${A}', '${text}')`),
+    told: ['23505', []],
+    named: [
+      'foreign key events_note_id_fkey on events',
+      'unique key events_text_key on events',
+      'unique key notes_id_key on notes',
+    ],
+    right: `alter table events drop constraint events_text_key, drop constraint events_note_id_fkey;
+            alter table notes drop constraint notes_id_key`,
+    safe: [[], []],
+  },
   'an exclusion': {
     made: 'alter table notes add constraint notes_text_excl exclude (text with =)',
     attack: ['of z', 'other'].map((text) => `insert into notes (tenant_id, text) values ('${A}', '${text}')`),
@@ -227,6 +281,16 @@ export const ATTACKS: Record<string, Attack> = {
     named: ['exclusion notes_text_excl on notes'],
     right:
       'alter table notes drop constraint notes_text_excl; alter table notes add exclude (tenant_id with =, text with =)',
+    safe: [[], []],
+  },
+  'an exclusion of what other tenants have': {
+    made: `create extension if not exists btree_gist schema public;
+           alter table notes add constraint notes_text_excl exclude using gist (tenant_id with <>, text with =)`,
+    attack: ['of z', 'other'].map((text) => `insert into notes (tenant_id, text) values ('${A}', '${text}')`),
+    told: ['23P01', []],
+    named: ['exclusion notes_text_excl on notes'],
+    right: `alter table notes drop constraint notes_text_excl;
+            alter table notes add exclude using gist (tenant_id with =, text with =)`,
     safe: [[], []],
   },
 }

@@ -81,6 +81,26 @@ async function attempt(t: Test, { made, attack, told, named: leaking, right, saf
 
 for (const [title, attack] of Object.entries(ATTACKS)) t.test(`${title} is found`, (t) => attempt(t, attack))
 
+t.test('what tells nobody anything is not named', async (t) => {
+  const url = await database(t)
+  const before = await named(url)
+  await query(
+    url,
+    `create table tenant_plans (id uuid primary key, tenant uuid references tenants, slug text unique);
+     create table tenant_rows (tenant_id uuid primary key, plan_id uuid references tenant_plans, text text);
+     call isolate_tenants('tenant_rows');
+     create index on tenant_rows (text);
+     create view tenant_slugs as select slug from tenants;
+     create function tenant_now() returns uuid language sql
+       as $$ select nullif(current_setting('app.tenant_id', true), '')::uuid $$;
+     create aggregate tenant_sum (integer) (sfunc = int4pl, stype = integer);
+     create extension if not exists citext schema public;
+     create function tenant_brought() returns void language sql security definer as '';
+     alter extension citext add function tenant_brought()`,
+  )
+  t.same(await named(url), before)
+})
+
 t.test('what has a reason is allowed, and a reason without a leak is named', async (t) => {
   const url = await database(t)
   const before = await leaks(url, {})
