@@ -153,6 +153,16 @@ export const ATTACKS: Record<string, Attack> = {
     named: ['view long_texts', 'view texts'],
     right: 'alter view texts set (security_invoker = 1); alter view long_texts set (security_invoker = true)',
   },
+  'a view of a table with policies of its own': {
+    ...SEES,
+    made: `create table tokens as select tenant_id as owner, text from notes;
+           alter table tokens enable row level security;
+           create policy own on tokens using (owner::text = current_setting('app.tenant_id'));
+           create view texts as select text from tokens`,
+    attack: ['select text from texts'],
+    named: ['view texts'],
+    right: 'alter view texts set (security_invoker = true)',
+  },
   'a materialized view, and a view of it': {
     made: `create materialized view copies as select text from notes;
            create view texts with (security_invoker) as select text from copies`,

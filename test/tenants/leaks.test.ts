@@ -90,7 +90,7 @@ t.test('what tells nobody anything is not named', async (t) => {
      create table tenant_rows (tenant_id uuid primary key, plan_id uuid references tenant_plans, text text);
      call isolate_tenants('tenant_rows');
      create index on tenant_rows (text);
-     create view tenant_slugs as select slug from tenants;
+     create view tenant_slugs as select slug from tenant_plans;
      create function tenant_now() returns uuid language sql
        as $$ select nullif(current_setting('app.tenant_id', true), '')::uuid $$;
      create aggregate tenant_sum (integer) (sfunc = int4pl, stype = integer);

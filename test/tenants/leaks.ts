@@ -18,12 +18,9 @@ const EXPRESSION = "$$(tenant_id = (NULLIF(current_setting('app.tenant_id'::text
  */
 export const LEAKS = `
   with recursive
-  spaces as (
-    select oid from pg_namespace where nspname !~ '^(pg_|_timescaledb_)'
-  ),
+  spaces as (select oid from pg_namespace where nspname !~ '^(pg_|_timescaledb_)'),
   relations as (
-    select c.*, c.oid::regclass::text as name from pg_class c
-     where relnamespace in (select oid from spaces)
+    select c.*, c.oid::regclass::text as name from pg_class c where relnamespace in (select oid from spaces)
   ),
   keyed as (
     select attrelid as oid, attnum from pg_attribute join pg_class on pg_class.oid = attrelid
@@ -38,8 +35,9 @@ export const LEAKS = `
       from pg_rewrite r join pg_depend d on classid = 'pg_rewrite'::regclass and objid = r.oid
      where refclassid = 'pg_class'::regclass
   ),
+  -- What has policies of its own is hidden from some, whatever its columns are.
   readers (oid) as (
-    select oid from holders
+    select oid from pg_class where relrowsecurity or oid in (select oid from holders)
     union select reader from uses join readers on source = readers.oid where is_view
   ),
   copies (oid) as (
@@ -85,11 +83,14 @@ export const LEAKS = `
 
   union all
   select 'function', oid::regprocedure::text,
-         case when prosecdef then format('it runs with the rights of its owner: alter routine %s security invoker', oid::regprocedure)
-              when proleakproof then format('it is given rows before the policies choose: alter function %s not leakproof', oid::regprocedure)
+         case when prosecdef
+              then format('it runs with the rights of its owner: alter routine %s security invoker', oid::regprocedure)
+              when proleakproof
+              then format('it is given rows before the policies choose: alter function %s not leakproof', oid::regprocedure)
               else 'it sets the tenant: let withTenant do that alone' end
     from pg_proc p
-   where pronamespace in (select oid from spaces) and not exists (select from pg_depend where classid = 'pg_proc'::regclass and objid = p.oid and deptype = 'e')
+   where pronamespace in (select oid from spaces)
+     and not exists (select from pg_depend where (classid, objid, deptype) = ('pg_proc'::regclass, p.oid, 'e'))
      and (prosecdef or proleakproof or case when prokind <> 'a' then pg_get_functiondef(oid) end
             ~* '(set_config\\s*\\(\\s*''|set\\s+((local|session)\\s+)?"?)app\\.tenant_id')
 
@@ -113,8 +114,9 @@ export const LEAKS = `
   select 'exclusion', format('%I on %s', conname, name), 'it tells what other tenants have: begin it with "tenant_id with ="'
     from pg_constraint join relations on relations.oid = conrelid join keyed on keyed.oid = conrelid
    where contype = 'x'
-     and not exists (select from unnest(conkey, conexclop) as element (number, operator) join pg_operator o on o.oid = operator
-                      where number = attnum and oprname = '=')
+     and not exists (
+       select from unnest(conkey, conexclop) as element (number, operator) join pg_operator o on o.oid = operator
+        where number = attnum and oprname = '=')
   order by 1, 2`
 
 /** The leaks of that database that `allowed` gives no reason for, and the reasons for which there is no leak. */
