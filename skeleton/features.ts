@@ -42,6 +42,7 @@ export const features: Record<string, Feature> = {
     ],
     edit: [
       { file: 'src/app.ts', lines: ["import('./tenants/index.ts')"] },
+      { file: 'docs/testing.md', lines: ['| `tenants/allowed.ts` |'] },
       // What kysely-codegen writes for a database without tables.
       {
         file: 'src/database/types.ts',

@@ -1,5 +1,5 @@
 import { type Kysely, sql } from 'kysely'
-import { tenantColumns } from '../../src/tenants/columns.ts'
+import { tenantTable } from '../../src/tenants/columns.ts'
 import { withTenant } from '../../src/tenants/with-tenant.ts'
 import type { Note, Read } from './read.ts'
 
@@ -13,12 +13,7 @@ const read: Read = {
   async prepare(db) {
     const schema = db.schema as Kysely<unknown>['schema']
     await sql`insert into tenants (id, slug, name) values (${TENANT_ID}, 'bench', 'Bench')`.execute(db)
-    await schema
-      .createTable('bench_tenant_notes')
-      .addColumn('id', 'uuid', (column) => column.primaryKey())
-      .$call(tenantColumns)
-      .addColumn('text', 'text')
-      .execute()
+    await schema.createTable('bench_tenant_notes').$call(tenantTable).addColumn('text', 'text').execute()
     await sql`call isolate_tenants('bench_tenant_notes')`.execute(db)
     await db.transaction().execute(async (trx) => {
       await sql`select set_config('app.tenant_id', ${TENANT_ID}, true)`.execute(trx)

@@ -1,4 +1,4 @@
-import type { CreateTableBuilder } from 'kysely'
+import { type CreateTableBuilder, type Generated, sql } from 'kysely'
 import { type Timestamps, timestamps } from '../database/columns.ts'
 
 export type TenantColumns = Timestamps & { tenant_id: string }
@@ -9,4 +9,47 @@ export type TenantColumns = Timestamps & { tenant_id: string }
  */
 export function tenantColumns<T extends string, C extends string>(table: CreateTableBuilder<T, C>) {
   return timestamps(table.addColumn('tenant_id', 'uuid', (col) => col.notNull().references('tenants.id')))
+}
+
+export type TenantTable = TenantColumns & { id: Generated<string> }
+
+/**
+ * `createTable('notes').$call(tenantTable)`: the columns of a tenant, an id, and the primary key `(tenant_id, id)`, which no
+ * other tenant's rows can collide with. Then `call isolate_tenants('notes')`. Never edited either.
+ */
+export function tenantTable<T extends string, C extends string>(table: CreateTableBuilder<T, C>) {
+  return tenantColumns(table)
+    .addColumn('id', 'uuid', (col) => col.notNull().defaultTo(sql`gen_random_uuid()`))
+    .addPrimaryKeyConstraint(`${nameOf(table)}_pkey`, ['tenant_id', 'id'])
+}
+
+export interface TenantReferenceOptions {
+  /** What happens to the row when the one that it refers to is deleted; by default that is refused. */
+  onDelete?: 'cascade' | 'set null'
+  /** Whether the column may be null. It may with `set null`. */
+  nullable?: boolean
+}
+
+/**
+ * `.$call(tenantReference('customer_id', 'customers'))`: a column that refers to a row of the same tenant, because PostgreSQL
+ * checks foreign keys past the policies. Both tables need `tenantTable`, or that key. Never edited either.
+ */
+export function tenantReference<N extends string>(column: N, target: string, options: TenantReferenceOptions = {}) {
+  const { onDelete, nullable = onDelete === 'set null' } = options
+  return <T extends string, C extends string>(table: CreateTableBuilder<T, C>): CreateTableBuilder<T, C | N> => {
+    const name = sql.id(`${nameOf(table)}_${column}_fkey`)
+    const key = sql`foreign key ("tenant_id", ${sql.id(column)}) references ${sql.table(target)} ("tenant_id", "id")`
+    const action = sql.raw(onDelete ? ` on delete ${onDelete}` : '')
+    // Of the column alone, since tenant_id stays. Kysely's onDelete() takes no column, so the column's type carries the key.
+    const which = onDelete === 'set null' ? sql` (${sql.id(column)})` : sql``
+    return table.addColumn(
+      column,
+      sql`uuid${sql.raw(nullable ? '' : ' not null')}, constraint ${name} ${key}${action}${which}`,
+    )
+  }
+}
+
+/** Without the schema. */
+function nameOf(table: CreateTableBuilder<string, string>): string {
+  return table.toOperationNode().table.table.identifier.name
 }

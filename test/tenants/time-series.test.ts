@@ -1,6 +1,7 @@
 import pg from 'pg'
 import t from 'tap'
 import { NOT_OFFERED, offersTimescaledb, readings } from '../time-series/timescaledb.ts'
+import { leaks } from './leaks.ts'
 
 const skip = !(await offersTimescaledb()) && NOT_OFFERED
 
@@ -27,4 +28,7 @@ t.test('docs: the hypertable isolates tenants, and keeps updated_at', { skip }, 
     "select slug, value, readings.updated_at > '2000-01-01' as fresh from readings join tenants on tenants.id = tenant_id"
   t.same((await as('a', fresh)).rows, Array(2).fill({ slug: 'a', value: 2, fresh: true }))
   t.same((await as('b', fresh)).rows, Array(2).fill({ slug: 'b', value: 1, fresh: false }))
+
+  const named = (await leaks(url, {})).filter(({ name }) => name.includes('readings'))
+  t.same(named, [], 'nor do the chunks, or what the extension brings, count')
 })
