@@ -13,9 +13,9 @@ interface Row {
   migrating: string[] | null
 }
 
-/** By an extension, whose objects are nobody's views. */
-const ofExtension = (catalog: string, oid: string) =>
-  sql`exists (select from pg_depend where classid = ${sql.lit(catalog)}::regclass and objid = ${sql.ref(oid)} and deptype = 'e')`
+/** What an extension brought is not made by a role that migrates. */
+const isOfExtension = (catalog: string, oid: string) => sql`exists (
+  select from pg_depend where classid = ${sql.lit(catalog)}::regclass and objid = ${sql.ref(oid)} and deptype = 'e')`
 
 /**
  * Looks at the role that serves, and at those that migrate. The catalogs know the latter as owners, so that this takes
@@ -33,10 +33,10 @@ export async function findings(
          owners as (
            select relowner as id from pg_class c
             where relnamespace in (select relnamespace from isolated) and relkind in ('r', 'p', 'v', 'm')
-              and not ${ofExtension('pg_class', 'c.oid')}
+              and not ${isOfExtension('pg_class', 'c.oid')}
            union select proowner from pg_proc p
             where pronamespace in (select relnamespace from isolated) and prosecdef
-              and not ${ofExtension('pg_proc', 'p.oid')}
+              and not ${isOfExtension('pg_proc', 'p.oid')}
            union select oid from pg_roles where rolname = ${migrator ?? null} and exists (select from isolated))
     select me.rolname as role, me.rolsuper or me.rolbypassrls as bypasses,
            coalesce(current_setting('app.tenant_id', true), '') <> '' as has_tenant,
