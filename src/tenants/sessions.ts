@@ -5,8 +5,8 @@ import type { ServicePool } from '../database/pool.ts'
 /** A statement that may set the tenant. `set_config` can have the name among its values. */
 const SETS = /set_config|\bset\s+(session\s+)?"?app\b/i
 const NAME = /app"?\s*\.\s*"?tenant_id/i
-/** That of `setTenant` and its like, which ends with its transaction. */
-const LOCAL = /set_config\(\s*'app\.tenant_id'\s*,[^,]*,\s*true\s*\)/gi
+/** That of `setTenant` and its like, which ends with its transaction if the last word, or value, is true. */
+const LOCAL = /set_config\(\s*'app\.tenant_id'\s*,[^,]*,\s*(?:true|\$(\d+))\s*\)/gi
 /** Opens or ends a transaction itself, or may: it cannot run inside of another one. */
 const TRANSACTION = /^\s*(begin|start|call)\b|;\s*(begin|start)\s*(;|transaction|work|isolation)|\b(commit|rollback)\b/i
 const COMMIT = /^\s*(commit|end)\b/i
@@ -47,8 +47,9 @@ const SESSION =
 
 function setsTenant(text: string, values: unknown): boolean {
   if (!SETS.test(text)) return false
-  const rest = text.replace(LOCAL, '')
-  return SETS.test(rest) && [rest, ...(Array.isArray(values) ? values : [])].some((part) => NAME.test(String(part)))
+  const all = Array.isArray(values) ? values : []
+  const rest = text.replace(LOCAL, (call, n) => (n === undefined || all[n - 1] === true ? '' : call))
+  return SETS.test(rest) && [rest, ...all].some((part) => NAME.test(String(part)))
 }
 
 type Steps = { before: string[]; after: string[] }

@@ -38,6 +38,7 @@ const WAYS: [name: string, run: (app: App, id: string) => Promise<unknown>][] = 
   ],
   ['a block', ({ pg }, id) => pg.query(`do $$ declare x int; begin execute 'set app.tenant_id = ''${id}'''; end $$`)],
   ['Kysely', ({ db }, id) => sql`set app.tenant_id = ${sql.lit(id)}`.execute(db)],
+  ['Kysely, values', ({ db }, id) => sql`select set_config('app.tenant_id', ${id}, ${false})`.execute(db)],
   ['Kysely, a value', ({ db }, id) => sql`select set_config('app.tenant_id', ${id}, false)`.execute(db)],
   [
     'Kysely, one connection',
@@ -110,6 +111,8 @@ t.test('who sets it for the transaction alone, or reads it, keeps the connection
   const before = await pid()
   await withTenant(app.db, mine, (trx) => sql`select current_setting('app.tenant_id')`.execute(trx))
   await app.pg.transact((client) => client.query("select set_config('app.tenant_id', $1, true)", [mine]))
+  const local = sql`select set_config('app.tenant_id', ${mine}, ${true})`
+  await app.db.transaction().execute((trx) => local.execute(trx))
   await app.pg.transact((client) => client.query(`set local app.tenant_id = '${mine}'`))
   await app.pg.query("select set_config('application_name', 'app', false)")
   await db.updateTable('session_rows').set({ tenant_id: mine }).execute()
