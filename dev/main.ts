@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { service } from '../src/core/service.ts'
 import { parts } from '../src/redis/parts.ts'
-import { ownedDatabases } from './databases.ts'
+import { ownedDatabases, servingRole } from './databases.ts'
 import { FolderInUseError, openFolder } from './managed-folder.ts'
 import { freePort } from './ports.ts'
 import { startPostgres } from './postgres.ts'
@@ -84,8 +84,11 @@ async function database(): Promise<Record<string, string>> {
   const server = await startPostgres({ version, directory, onExit: (reason) => died('PostgreSQL', reason) })
   running.defer(() => server.close())
   const { name } = service
-  const [url = '', testUrl = ''] = await ownedDatabases(server.url, name, [name, `${name}_test`])
-  return { DATABASE_URL: url, TEST_DATABASE_URL: testUrl }
+  const databases = [name, `${name}_test`]
+  const owner = `${name}_owner`
+  const [migrationUrl = '', testUrl = ''] = await ownedDatabases(server.url, owner, databases)
+  const [url = ''] = await servingRole(server.url, name, owner, databases)
+  return { DATABASE_URL: url, DATABASE_MIGRATION_URL: migrationUrl, TEST_DATABASE_URL: testUrl }
 }
 
 async function redis(): Promise<Record<string, string>> {

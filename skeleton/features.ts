@@ -37,6 +37,7 @@ export const features: Record<string, Feature> = {
       'test/tenants',
       'docs/tenants.md',
       'migrations/20261101000002_tenants.ts',
+      'migrations/20261126000000_tenants_own_row.ts',
       'seeds/20261101000000_tenants.ts',
       'bench/reads/by-tenant.ts',
     ],

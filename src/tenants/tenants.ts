@@ -1,23 +1,23 @@
 import fp from 'fastify-plugin'
-import { sql } from 'kysely'
 import { retry } from '../core/retry.ts'
+import { connectionOptions } from '../database/connection.ts'
+import type { ServicePool } from '../database/pool.ts'
+import { findings } from './roles.ts'
+import { guardSessions } from './sessions.ts'
 
-/** Warns, once a boot, when the service's role sees the rows of all tenants whatever the policies say. */
+/** Warns, once a boot, of roles that can see or change the rows of all tenants whatever the policies say. */
 export default fp(
   async function tenants(fastify) {
-    const { db, lifecycle, log } = fastify
+    const { config, db, lifecycle, log } = fastify
+    guardSessions(fastify.pg.pool as ServicePool, log)
 
     const look = async () => {
-      const { rows } = await sql<{ role: string }>`
-        select rolname as role from pg_roles where rolname = current_user and (rolsuper or rolbypassrls)`.execute(db)
-      for (const { role } of rows) log.warn({ role }, BYPASS)
+      const migrator = config.DATABASE_MIGRATION_URL && connectionOptions(config, 'migration').user
+      const isProduction = config.NODE_ENV === 'production'
+      for (const found of await findings(db, { migrator, isProduction })) log.warn(...found)
     }
-    const message = 'waiting to look at the role'
+    const message = 'waiting to look at the roles'
     lifecycle.add('tenants', ({ signal }) => retry(look, { signal, log, message }), { shown: false })
   },
-  { name: 'tenants', fastify: '5.x', dependencies: ['lifecycle', 'database'] },
+  { name: 'tenants', fastify: '5.x', dependencies: ['env', 'lifecycle', 'database'] },
 )
-
-const BYPASS =
-  'this role bypasses row-level security: tenants are not isolated. ' +
-  'Connect as another one (CREATE ROLE … LOGIN NOSUPERUSER NOBYPASSRLS), and migrate over DATABASE_MIGRATION_URL'

@@ -2,27 +2,57 @@ import { type Kysely, sql, type Transaction } from 'kysely'
 
 const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i
 
+export interface TenantOptions {
+  /** Refuses a tenant that is not there, or whose `is_active` is false. */
+  active?: boolean
+}
+
+/** The tenant is not there, or is not active: one answer for both, so that nobody learns which. */
+export class TenantInactiveError extends Error {
+  override name = 'TenantInactiveError'
+  readonly code = 'TENANT_INACTIVE'
+  readonly statusCode = 403
+  readonly expose = true
+
+  constructor() {
+    super('The tenant is not active')
+  }
+}
+
 /**
  * Runs a transaction that sees and writes that tenant's rows alone, in every table for which a migration called
- * `isolate_tenants`. Throws TypeError when the id is no UUID.
+ * `isolate_tenants`. Throws TypeError when the id is no UUID, and with `active` TenantInactiveError.
  */
 export async function withTenant<DB, T>(
   db: Kysely<DB>,
   tenantId: string,
   run: (trx: Transaction<DB>) => Promise<T>,
+  options?: TenantOptions,
 ): Promise<T> {
   return db.transaction().execute(async (trx) => {
-    await setTenant(trx, tenantId)
+    await setTenant(trx, tenantId, options)
     return run(trx)
   })
 }
 
 /**
  * The same for the rest of a transaction that is open already, such as one of `transact`.
- * Throws TypeError when the id is no UUID.
+ * Throws TypeError when the id is no UUID, and with `active` TenantInactiveError; the transaction then has no tenant.
  */
-export async function setTenant<DB>(trx: Transaction<DB>, tenantId: string): Promise<void> {
-  if (!UUID.test(tenantId)) throw new TypeError('The tenant id is not a UUID')
+export async function setTenant<DB>(
+  trx: Transaction<DB>,
+  tenantId: string,
+  { active = false }: TenantOptions = {},
+): Promise<void> {
+  // What is no string could read as one id here and as another one in the query.
+  if (typeof tenantId !== 'string' || !UUID.test(tenantId)) throw new TypeError('The tenant id is not a UUID')
   // `true`: for this transaction only. The connection goes back to its pool, or pooler, without it.
-  await sql`select set_config('app.tenant_id', ${tenantId}, true)`.execute(trx)
+  const set = sql`select set_config('app.tenant_id', ${tenantId}, true)`
+  if (!active) return void (await set.execute(trx))
+  // The tenant of before goes first, because with it the table shows that one alone. `offset 0`: in this order.
+  const { rows } = await sql`
+    ${set} from (select set_config('app.tenant_id', '', true) as none offset 0) as cleared
+     cross join lateral (
+       select from tenants where id = ${tenantId} and is_active and cleared.none = '' offset 0) as tenant`.execute(trx)
+  if (rows.length === 0) throw new TenantInactiveError()
 }

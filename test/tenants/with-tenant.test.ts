@@ -2,11 +2,10 @@ import { randomUUID } from 'node:crypto'
 import { Kysely, PostgresDialect, sql } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { startPostgres } from '../../dev/postgres.ts'
 import { type TenantColumns, tenantColumns } from '../../src/tenants/columns.ts'
-import { setTenant, withTenant } from '../../src/tenants/with-tenant.ts'
-import { type App, build } from '../support/app.ts'
-import { database, query } from '../support/helper.ts'
+import { setTenant, TenantInactiveError, withTenant } from '../../src/tenants/with-tenant.ts'
+import { build } from '../support/app.ts'
+import { database } from '../support/helper.ts'
 import { needsPgbouncer, pooled } from '../support/pgbouncer.ts'
 
 interface Tables {
@@ -101,6 +100,45 @@ t.test('an id that is no UUID is an error, and reaches no query', async (t) => {
   }
 })
 
+t.test('an object that reads as one id and then as another reaches no query', async (t) => {
+  const { db, mine, other } = await notes(t)
+  let reads = 0
+  const changing = { toString: () => (reads++ === 0 ? mine : other), toPostgres: () => other }
+  await t.rejects(
+    withTenant(db, changing as unknown as string, async () => t.fail('ran')),
+    new TypeError('The tenant id is not a UUID'),
+  )
+  t.equal(reads, 0)
+})
+
+t.test('where the service says so, a tenant that is not active or not there is refused', async (t) => {
+  const { db, texts, mine, other } = await notes(t)
+  const ran = async () => t.fail('ran')
+  t.same(await withTenant(db, mine, texts, { active: true }), [mine])
+  await sql`update tenants set is_active = false where id = ${mine}`.execute(db)
+  t.same(await withTenant(db, mine, texts), [mine], 'not elsewhere')
+  for (const id of [mine, randomUUID()]) {
+    await t.rejects(withTenant(db, id, ran, { active: true }), new TenantInactiveError())
+  }
+  await t.rejects(withTenant(db, '', ran, { active: true }), new TypeError('The tenant id is not a UUID'))
+  const seen = await db.transaction().execute(async (trx) => {
+    await setTenant(trx, other, { active: true })
+    const before = await texts(trx)
+    await t.rejects(setTenant(trx, mine, { active: true }), new TenantInactiveError())
+    return [before, await texts(trx)]
+  })
+  t.same(seen, [[other], []], 'who goes on after the refusal has no tenant')
+})
+
+t.test('a tenant that is refused is a client without the right: 403, which says why', async (t) => {
+  const app = await build(t, {}, async (routes) => {
+    routes.get('/notes', () => withTenant(routes.db, randomUUID(), async () => [], { active: true }))
+  })
+  const answer = await app.inject('/notes')
+  t.equal(answer.statusCode, 403)
+  t.match(answer.json(), { code: 'TENANT_INACTIVE', message: 'The tenant is not active' })
+})
+
 t.test('an open transaction can be given a tenant', async (t) => {
   const { db, texts, mine } = await notes(t)
   const seen = await db.transaction().execute(async (trx) => {
@@ -153,24 +191,4 @@ t.test('64 tenants at once over two server connections see their own rows alone'
       }),
   )
   t.equal(visits.filter((right) => right).length, 512)
-})
-
-const warnings = ({ logs }: App) => logs.filter(({ level, msg }) => level === 40 && msg.includes('row-level security'))
-
-t.test('a role that bypasses row-level security gets one warning at boot, which says what to do', async (t) => {
-  const postgres = await startPostgres()
-  t.teardown(() => postgres.close())
-  const superuser = await build(t, { DATABASE_URL: postgres.url })
-  t.match(warnings(superuser), [{ role: 'postgres', msg: /NOSUPERUSER NOBYPASSRLS.*DATABASE_MIGRATION_URL/ }])
-  t.equal(warnings(superuser).length, 1)
-
-  await query(postgres.url, "create role bypassing login bypassrls password 'secret'")
-  const url = Object.assign(new URL(postgres.url), { username: 'bypassing', password: 'secret' }).href
-  t.match(warnings(await build(t, { DATABASE_URL: url, MIGRATIONS: 'off' })), [{ role: 'bypassing' }])
-})
-
-t.test('the role of the development database gets none', async (t) => {
-  const app = await build(t)
-  t.same(warnings(app), [])
-  t.notOk('tenants' in (await app.inject('/health/ready')).json().checks, 'and readiness does not show the look')
 })
