@@ -16,6 +16,8 @@ export class BoundClient extends pg.Client {
     const { connection } = this
     let isProven = false
     const refuse = () => {
+      // What arrived with the answer must not make it connected.
+      connection.removeAllListeners('readyForQuery')
       connection.stream.destroy(new Error('The server does not offer channel binding (channel_binding=require)'))
     }
     for (const login of LOGINS)

@@ -25,7 +25,7 @@ export function problemOf(url: string): string | undefined {
 }
 
 function problemOfServer(url: string): string | undefined {
-  const problem = problemOfTls(split(url).parameters)
+  const problem = problemOfTls(splitUrl(url).parameters)
   if (problem) return problem
   try {
     const { host } = serverOf(url)
@@ -42,14 +42,14 @@ function problemOfServer(url: string): string | undefined {
  * TLS is not left to pg-connection-string, whose `require` is verify-full in pg 8 and libpq's unverified TLS in pg 9.
  */
 export function serverOf(url: string): ServerOptions {
-  const { address, parameters } = split(url)
+  const { address, parameters } = splitUrl(url)
   const said = PASSED.map((name) => [name, parameters.getAll(name).at(-1)]).filter(([, value]) => value)
   const server = { ...parseIntoClientConfig(address), ...Object.fromEntries(said), ...tlsOf(parameters) }
   return { ...server, ...(server.port && { port: Number(server.port) }) }
 }
 
-/** pg-connection-string reads parameters as URLSearchParams does. */
-function split(url: string): { address: string; parameters: URLSearchParams } {
+/** Into what leads to a server, and its parameters: pg-connection-string reads those as URLSearchParams does. */
+export function splitUrl(url: string): { address: string; parameters: URLSearchParams } {
   const [, address = '', query] = /^([^?#]*)\??([^#]*)/s.exec(url) ?? []
   return { address, parameters: new URLSearchParams(query) }
 }

@@ -21,7 +21,7 @@ export function problemOf(url: string): string | undefined {
   for (const [name, value] of searchParams) {
     const values = PARAMETERS[name]
     if (!values) return `has the parameter ${name}, which is not one of ${Object.keys(PARAMETERS).join(', ')}`
-    if (!values.test(value)) return `has ${name}, which cannot be what it is`
+    if (!values.test(value)) return `has ${name}, which cannot be that`
   }
   const isContrary = protocol === 'rediss:' && new URL(url).searchParams.has('sslmode')
   return isContrary ? 'has sslmode=disable, and asks for TLS (rediss:)' : undefined

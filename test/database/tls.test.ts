@@ -1,8 +1,8 @@
 import path from 'node:path'
 import t from 'tap'
 import { clearText, connectionOptions } from '../../src/database/connection.ts'
-import { configure } from '../support/app.ts'
-import { ROOT } from '../support/helper.ts'
+import { configure, unstarted } from '../support/app.ts'
+import { ROOT, sharedDatabase } from '../support/helper.ts'
 import { DATABASE_URL, eachIsOneProblem } from '../support/settings.ts'
 
 const VERIFIED = { rejectUnauthorized: true }
@@ -94,6 +94,27 @@ t.test('clear text to another host is told by the settings that ask for it', asy
     'DATABASE_URL',
     'DATABASE_MIGRATION_URL',
   ])
+})
+
+t.test('it is said once at boot', async (t) => {
+  const app = await unstarted(t, { ...asked('sslmode=disable'), MIGRATIONS: 'off' })
+  const told = app.logs.filter(({ msg }) => msg.endsWith('spoken to in clear text'))
+  t.match(told, [{ level: 30, settings: ['DATABASE_URL'] }])
+  t.equal(told.length, 1)
+  t.notMatch(JSON.stringify(told), /hunter2/)
+})
+
+t.test('a server without TLS: the error names the setting that lets it be', async (t) => {
+  const clear = await sharedDatabase()
+  const app = await unstarted(t, { DATABASE_URL: `${clear}?sslmode=verify-full` })
+  await t.rejects(
+    app.lifecycle.start(),
+    /SSL connections \(give it TLS, or trust the network and set sslmode=disable in/,
+  )
+  const { hostname, port } = new URL(clear)
+  const variables = { POSTGRES_HOST: hostname, POSTGRES_PORT: port, POSTGRES_SSLMODE: 'verify-full' }
+  const other = await unstarted(t, { DATABASE_URL: '', ...variables })
+  await t.rejects(other.lifecycle.start(), /set POSTGRES_SSLMODE=disable\)$/)
 })
 
 const mode = 'has sslmode, which takes disable, prefer, require, verify-ca, verify-full'
