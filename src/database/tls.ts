@@ -56,7 +56,7 @@ export function problemOfTls(parameters: URLSearchParams): string | undefined {
 
 function wanted(name: string): string {
   if (name === 'ssl') return 'true: for all else write sslmode=disable or sslmode=verify-full in its place'
-  return ACCEPTED[name]?.join(', ') || 'the path of a file'
+  return (ACCEPTED[name] as string[]).join(', ') || 'the path of a file'
 }
 
 function asksForTls(said: Record<string, string>): boolean {

@@ -50,6 +50,6 @@ export function serverOf(url: string): ServerOptions {
 
 /** Into what leads to a server, and its parameters: pg-connection-string reads those as URLSearchParams does. */
 export function splitUrl(url: string): { address: string; parameters: URLSearchParams } {
-  const [, address = '', query] = /^([^?#]*)\??([^#]*)/s.exec(url) ?? []
+  const [, address = '', query] = /^([^?#]*)\??([^#]*)/s.exec(url) as RegExpExecArray
   return { address, parameters: new URLSearchParams(query) }
 }

@@ -56,7 +56,7 @@ for (const [variables, ssl] of cases) {
   })
 }
 
-t.test('an authority of one’s own is read from its file, and verify-ca leaves out the name', async (t) => {
+t.test('an own authority is read from its file, and verify-ca leaves out the name', async (t) => {
   const file = path.join(ROOT, 'package.json')
   for (const [variables, checksName] of [
     [asked(`sslrootcert=${file}`), true],

@@ -1,7 +1,10 @@
 import { chmodSync, chownSync, copyFileSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
+import { connectionOptions } from '../../src/database/connection.ts'
+import { configure } from '../support/app.ts'
 import { query, ROOT, shell, until } from '../support/helper.ts'
 import { ELSEWHERE } from '../support/names.ts'
 import { needsPgbouncer } from '../support/pgbouncer.ts'
@@ -125,6 +128,18 @@ t.test('a client with a certificate of its own needs no password', async (t) => 
   await service(t, { DATABASE_URL: DATABASE_URL + own }).logged('ready')
 })
 
+t.test('the connection has what its URL asks for', async (t) => {
+  const postgres = await secure(t)
+  const own = `sslcert=${fixture('client.crt')}&sslkey=${fixture('client.key')}&channel_binding=require`
+  const DATABASE_URL = `${postgres.here}?sslmode=verify-ca&sslrootcert=${AUTHORITY}&${own}`
+  const { Client = pg.Client, ...options } = connectionOptions(await configure(t, { DATABASE_URL }))
+  const client = new Client(options)
+  await client.connect()
+  t.teardown(() => client.end())
+  const { rows } = await client.query('select ssl, client_dn from pg_stat_ssl where pid = pg_backend_pid()')
+  t.same(rows, [{ ssl: true, client_dn: '/CN=postgres' }])
+})
+
 t.test('channel_binding=require logs in with it, and sends nothing where there is less', async (t) => {
   const postgres = await secure(t)
   const said = `sslrootcert=${AUTHORITY}&channel_binding=`
@@ -173,6 +188,11 @@ t.test('kysely and npm run types verify as the service does', async (t) => {
     t.match(await shell('kysely', ['migrate:latest'], env), /Ran \d+ migration|no new migrations/)
     t.match(await shell('node', [path.join(ROOT, 'dev/types.ts'), '--verify'], env), /up-to-date/)
   }
+  const production = { NODE_ENV: 'production', NODE_TLS_REJECT_UNAUTHORIZED: '0', DATABASE_URL: byAddress }
+  await t.rejects(shell('kysely', ['migrate:latest'], production), {
+    code: 1,
+    stderr: /NODE_TLS_REJECT_UNAUTHORIZED=0 turns off/,
+  })
 })
 
 t.test('PgBouncer that speaks TLS is verified too', needsPgbouncer, async (t) => {
