@@ -17,15 +17,15 @@ const AUTHORITY = fixture('authority.crt')
 const OTHER = fixture('self-signed.crt')
 
 /** PostgreSQL that a name other than this host's leads to, with a certificate for that name. */
-async function server(t: Test, certificate = 'database') {
+async function server(t: Test, [certificate, key] = ['database.crt', 'database.key']) {
   const postgres = await startPostgres()
   t.teardown(() => postgres.close())
   const [row] = await query<{ data_directory: string }>(postgres.url, 'show data_directory')
   const directory = row?.data_directory as string
   const { uid, gid } = statSync(directory)
   for (const [from, to] of [
-    [`${certificate}.crt`, 'server.crt'],
-    [`${certificate}.key`, 'server.key'],
+    [certificate, 'server.crt'],
+    [key, 'server.key'],
     ['authority.crt', 'root.crt'],
   ] as const) {
     const file = path.join(directory, to)
@@ -57,8 +57,8 @@ async function server(t: Test, certificate = 'database') {
 }
 
 /** PostgreSQL that speaks TLS. */
-async function secure(t: Test, certificate?: string) {
-  const postgres = await server(t, certificate)
+async function secure(t: Test, pair?: [string, string]) {
+  const postgres = await server(t, pair)
   await postgres.set('ssl_ca_file', 'root.crt')
   await postgres.set('ssl', 'on')
   return postgres
@@ -113,7 +113,7 @@ t.test('another authority is none, however Node is told to take all', async (t) 
 })
 
 t.test('a certificate that nobody signed: exit 1 at once, reason named; trusted by itself it will do', async (t) => {
-  const postgres = await secure(t, 'self-signed')
+  const postgres = await secure(t, ['self-signed.crt', 'self-signed.key'])
   const local = (said: string) => ({ DATABASE_URL: `${postgres.here}?sslmode=verify-full${said}` })
   await refuses(t, local(''), { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
   await service(t, local(`&sslrootcert=${encodeURIComponent(OTHER)}`)).logged('ready')
