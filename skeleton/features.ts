@@ -195,7 +195,7 @@ export interface DB {
   },
   faults: {
     description: 'the fault suite: tests that stop, freeze and cut off the backends',
-    remove: ['test/faults', 'test/fixtures'],
+    remove: ['test/faults', 'test/fixtures', 'test/support/names.ts'],
     edit: [{ file: 'docs/testing.md', lines: ['| `faults/` |'] }],
   },
 }

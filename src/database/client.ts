@@ -1,5 +1,5 @@
 import type pg from 'pg'
-import type { Connected, Use } from './options.ts'
+import type { Connected, ServerOptions, Use } from './options.ts'
 
 /** What turns off each parameter that a pooler may refuse and the service can do without. */
 const SETTINGS: Record<string, string> = {
@@ -11,6 +11,12 @@ const SETTINGS: Record<string, string> = {
 const REFUSED = /^(28P01|28000|3D000)$/
 const MIGRATION_URL = 'over DATABASE_MIGRATION_URL, or what stands in for it'
 
+/** What the connection is for, and the setting that lets it be clear text. */
+interface Cures {
+  use: Use
+  clear: string
+}
+
 /**
  * A client that connects with the options of now, because pg's pool gives each client the options that it was made with.
  * `present` reads those of now, `initial` are those that the pool got. An option that the pool or the health check has
@@ -18,9 +24,9 @@ const MIGRATION_URL = 'over DATABASE_MIGRATION_URL, or what stands in for it'
  */
 export function presentClient(
   Client: typeof pg.Client,
-  initial: pg.ClientConfig,
-  present: () => pg.ClientConfig,
-  use: Use,
+  initial: ServerOptions,
+  present: () => ServerOptions,
+  cures: Cures,
 ): typeof pg.Client {
   const before: Record<string, unknown> = { ...initial }
   return class PresentClient extends Client {
@@ -32,20 +38,21 @@ export function presentClient(
     // With a callback it calls back in the same tick, because pg-pool then listens before the next message is read.
     override connect(callback?: Connected): Promise<pg.Client> {
       const done = callback as ((err: Error | null, client: pg.Client) => void) | undefined
-      if (!done) return super.connect().catch((err) => Promise.reject(withCure(err, use)))
-      const opened = (err: Error | null, client: pg.Client) => done(err && withCure(err, use), client)
+      if (!done) return super.connect().catch((err) => Promise.reject(withCure(err, cures)))
+      const opened = (err: Error | null, client: pg.Client) => done(err && withCure(err, cures), client)
       return super.connect(opened as Connected) as unknown as Promise<pg.Client>
     }
   }
 }
 
-function withCure(err: Error, use: Use): Error {
-  const cure = cureOf(err as pg.DatabaseError, use)
+function withCure(err: Error, cures: Cures): Error {
+  const cure = cureOf(err as pg.DatabaseError, cures)
   if (cure) err.message += ` (${cure})`
   return err
 }
 
-function cureOf({ code, message }: pg.DatabaseError, use: Use): string | undefined {
+function cureOf({ code, message }: pg.DatabaseError, { use, clear }: Cures): string | undefined {
+  if (/does not support SSL/.test(message)) return `give it TLS, or trust the network and set ${clear}`
   const hasNone = /client password must be/.test(message)
   if (use === 'migration' && (hasNone || REFUSED.test(code as string))) return MIGRATION_URL
   if (hasNone) return 'DATABASE_URL, POSTGRES_PASSWORD and PGPASSWORD have none'

@@ -1,17 +1,16 @@
 import type { FastifyBaseLogger } from 'fastify'
-import pg from 'pg'
-import { parseIntoClientConfig } from 'pg-connection-string'
+import { isThisHost, mayBeClear } from '../core/config/hosts.ts'
 import { rotating } from '../core/config/secrets.ts'
 import type { Config } from '../core/config/settings.ts'
 import { service } from '../core/service.ts'
+import { BoundClient } from './binding.ts'
 import { presentClient } from './client.ts'
-import { type ConnectionOptions, POSTGRES_URL, type Use } from './options.ts'
+import { type ConnectionOptions, POSTGRES_URL, type ServerOptions, type Use } from './options.ts'
 import { parts } from './parts.ts'
-import { problemOf, serverUrls } from './settings.ts'
+import { tlsOf, VERIFIED } from './tls.ts'
+import { problemOf, serverOf, serverUrls } from './url.ts'
 
-const THIS_HOST = /^(localhost|127\.[\d.]+|::1|\/.*)$/
-
-type Servers = () => pg.ClientConfig[]
+type Servers = () => ServerOptions[]
 
 /**
  * How to reach the database: for the service, or over `DATABASE_MIGRATION_URL` for migrations.
@@ -19,27 +18,56 @@ type Servers = () => pg.ClientConfig[]
  * Throws when the URL cannot be parsed.
  */
 export function connectionOptions(config: Config, use: Use = 'service', log?: FastifyBaseLogger): ConnectionOptions {
-  const name = use === 'migration' && config.DATABASE_MIGRATION_URL ? 'DATABASE_MIGRATION_URL' : 'DATABASE_URL'
-  const read = config[name] === undefined ? fromVariables(config, log) : fromUrl(config, name, log)
-  const present = () => {
-    const servers = read()
-    // Over TLS in production: the default of pg is clear text.
-    const ssl = config.NODE_ENV === 'production' && !servers.every(({ host }) => THIS_HOST.test(host as string))
-    return servers.map((server) => ({
+  const servers = serversOf(config, use, log)
+  const present = () =>
+    servers().map((server) => ({
       application_name: use === 'migration' ? `${service.name}-migrations` : service.name,
       keepAlive: config.DATABASE_KEEP_ALIVE_MS > 0,
       keepAliveInitialDelayMillis: config.DATABASE_KEEP_ALIVE_MS,
       ...server,
-      ssl: server.ssl ?? ssl,
       ...(config.DATABASE_SCHEMA && { options: searchPath(server.options, config.DATABASE_SCHEMA) }),
     }))
-  }
-  const servers = present()
-  const first = () => present()[0] as pg.ClientConfig
+  const all = present()
+  const first = () => present()[0] as ServerOptions
   const [part] = parts
-  const several = servers.length > 1
-  const Client = several && part ? part.client(present, config.HEALTH_TIMEOUT_MS) : pg.Client
-  return { ...servers[0], several, Client: presentClient(Client, servers[0] as pg.ClientConfig, first, use) }
+  const several = all.length > 1
+  const Client = several && part ? part.client(present, config.HEALTH_TIMEOUT_MS) : BoundClient
+  const cures = { use, clear: CLEAR[sourceOf(config, use)] }
+  return { ...all[0], several, Client: presentClient(Client, all[0] as ServerOptions, first, cures) }
+}
+
+type Source = 'DATABASE_URL' | 'DATABASE_MIGRATION_URL' | 'POSTGRES_HOST'
+
+/** The setting that asks for clear text. */
+const CLEAR: Record<Source, string> = {
+  DATABASE_URL: 'sslmode=disable in DATABASE_URL',
+  DATABASE_MIGRATION_URL: 'sslmode=disable in DATABASE_MIGRATION_URL',
+  POSTGRES_HOST: 'POSTGRES_SSLMODE=disable',
+}
+
+function sourceOf(config: Config, use: Use): Source {
+  if (use === 'migration' && config.DATABASE_MIGRATION_URL) return 'DATABASE_MIGRATION_URL'
+  return config.DATABASE_URL === undefined ? 'POSTGRES_HOST' : 'DATABASE_URL'
+}
+
+/** The servers of now, with what is meant of TLS where nothing is said of it: the default of pg is clear text. */
+function serversOf(config: Config, use: Use, log?: FastifyBaseLogger): Servers {
+  const name = sourceOf(config, use)
+  const read = name === 'POSTGRES_HOST' ? fromVariables(config, log) : fromUrl(config, name, log)
+  return () => {
+    const servers = read()
+    const ssl = !servers.every(({ host }) => mayBeClear(host as string, config)) && VERIFIED
+    return servers.map((server) => ({ ...server, ssl: server.ssl ?? ssl }))
+  }
+}
+
+/** The settings because of which passwords and rows leave this host in clear text. */
+export function clearText(config: Config): string[] {
+  const uses: Use[] = ['service', 'migration']
+  const clear = uses.filter((use) =>
+    serversOf(config, use)().some(({ ssl, host }) => !ssl && !isThisHost(host as string)),
+  )
+  return [...new Set(clear.map((use) => sourceOf(config, use)))]
 }
 
 /** After the options of the URL, so that it wins. Extensions are in `public`, as a rule. */
@@ -47,7 +75,7 @@ function searchPath(options = '', schema: string): string {
   return `${options} -c search_path=${schema},public`.trimStart()
 }
 
-function fromUrl(config: Config, name: 'DATABASE_URL' | 'DATABASE_MIGRATION_URL', log?: FastifyBaseLogger): Servers {
+function fromUrl(config: Config, name: Exclude<Source, 'POSTGRES_HOST'>, log?: FastifyBaseLogger): Servers {
   let hosts: number | undefined
   return rotating(
     config,
@@ -55,7 +83,7 @@ function fromUrl(config: Config, name: 'DATABASE_URL' | 'DATABASE_MIGRATION_URL'
     (url = '') => {
       const problem = new RegExp(POSTGRES_URL.pattern).test(url) ? problemOf(url) : 'is no URL of PostgreSQL'
       if (problem) throw new Error(problem)
-      const servers = serverUrls(url).map((one) => parseIntoClientConfig(one) as pg.ClientConfig)
+      const servers = serverUrls(url).map(serverOf)
       hosts ??= servers.length
       if (hosts === 1 && servers.length > 1)
         throw new Error('names several hosts in place of one: that takes a restart')
@@ -68,12 +96,16 @@ function fromUrl(config: Config, name: 'DATABASE_URL' | 'DATABASE_MIGRATION_URL'
 function fromVariables(config: Config, log?: FastifyBaseLogger): Servers {
   const user = config.POSTGRES_USER ?? 'postgres'
   const password = rotating(config, 'POSTGRES_PASSWORD', (value) => value, log)
+  const said = [
+    ['sslmode', config.POSTGRES_SSLMODE],
+    ['sslrootcert', config.POSTGRES_SSLROOTCERT],
+  ]
   const options = {
     port: config.POSTGRES_PORT,
     user,
     database: config.POSTGRES_DB ?? user,
-    ...(config.POSTGRES_SSLMODE && { ssl: config.POSTGRES_SSLMODE === 'verify-full' }),
-  } as pg.ClientConfig
+    ...tlsOf(new URLSearchParams(said.filter(([, value]) => value) as string[][])),
+  }
   const hosts = (config.POSTGRES_HOST as string).split(',')
-  return () => hosts.map((host) => ({ ...options, host, password: password() }) as pg.ClientConfig)
+  return () => hosts.map((host) => ({ ...options, host, password: password() }) as ServerOptions)
 }

@@ -5,7 +5,7 @@ import pg from 'pg'
 import { deadlineSignal } from '../core/deadline.ts'
 import { reasonOf } from '../core/reasons.ts'
 import { failureLog, retry } from '../core/retry.ts'
-import { connectionOptions } from './connection.ts'
+import { clearText, connectionOptions } from './connection.ts'
 import { guard } from './guard.ts'
 import { ServicePool } from './pool.ts'
 import { Probe } from './probe.ts'
@@ -26,6 +26,8 @@ export default fp(
   async function database(fastify) {
     const { config, health, lifecycle, log } = fastify
     const options = connectionOptions(config, 'service', log)
+    const settings = clearText(config)
+    if (settings.length > 0) log.info({ settings }, 'the database is on another host, and spoken to in clear text')
     await fastify.register(fastifyPostgres, {
       ...options,
       pg: { ...pg, Pool: ServicePool },

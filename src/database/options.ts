@@ -1,8 +1,13 @@
 import type pg from 'pg'
 import type { Feature } from '../core/feature.ts'
 
+/** How to reach one server. `channelBinding`: what is wanted of it, which is `require` or less. */
+export interface ServerOptions extends pg.ClientConfig {
+  channelBinding?: string
+}
+
 /** `Client`: the class to use in place of `pg.Client`. `several`: it looks for the server that takes writes. */
-export interface ConnectionOptions extends pg.ClientConfig {
+export interface ConnectionOptions extends ServerOptions {
   Client?: typeof pg.Client
   several?: boolean
 }
@@ -20,5 +25,5 @@ export interface SeveralHosts extends Feature {
   /** The URL of each server that a URL names. */
   urls(url: string): string[]
   /** In place of `pg.Client`. `servers` are those of now. */
-  client(servers: () => pg.ClientConfig[], timeoutMs: number): typeof pg.Client
+  client(servers: () => ServerOptions[], timeoutMs: number): typeof pg.Client
 }

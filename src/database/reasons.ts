@@ -56,7 +56,7 @@ export const reasons: ErrorReasons = {
   ],
   permanent: [
     /^(28P01|28000|42501|3D000)$/,
-    /client password must be a (non-empty )?string|does not support SSL connections/,
+    /client password must be a (non-empty )?string|does not support SSL connections|does not offer channel binding/,
     said('unsupported .*startup parameter|SSL required'),
     said(`${UNKNOWN}|no such database|database ".*" does not exist|No pool configured`),
   ],

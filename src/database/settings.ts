@@ -1,9 +1,8 @@
-import { parseIntoClientConfig } from 'pg-connection-string'
+import { readFileSync } from 'node:fs'
 import { Type } from 'typebox'
 import { type Config, duration, flag, integer, problemsThatHold, type Settings, text } from '../core/config/settings.ts'
-import { isMisread, MISREAD } from '../core/config/urls.ts'
 import { POSTGRES_URL } from './options.ts'
-import { parts } from './parts.ts'
+import { problemOf } from './url.ts'
 
 export const settings = {
   DATABASE_URL: text('postgres://user:password@host:5432/database; or the POSTGRES_ variables', POSTGRES_URL),
@@ -17,11 +16,13 @@ export const settings = {
   POSTGRES_PASSWORD_FILE: text('file that holds POSTGRES_PASSWORD, read again for each new connection'),
   POSTGRES_DB: text('database name; default: the name of the role'),
   POSTGRES_SSLMODE: Type.Optional(
-    Type.Enum(['disable', 'verify-full'], {
+    Type.Enum(['disable', 'verify-ca', 'verify-full'], {
       type: 'string',
-      description: 'TLS to POSTGRES_HOST; default: verify-full in production unless on this host, else disable',
+      description:
+        'TLS to POSTGRES_HOST; default: verify-full, but disable on this host, and on private addresses outside production',
     }),
   ),
+  POSTGRES_SSLROOTCERT: text('file of the authorities that sign the certificate of POSTGRES_HOST'),
   DATABASE_SCHEMA: text(
     "schema of the service's tables, made when missing; default: the first of the role's search_path",
     { pattern: '^(?!pg_)[a-z_][a-z0-9_]{0,62}$' },
@@ -56,34 +57,34 @@ declare module '../core/config/settings.ts' {
 
 export const secrets = ['DATABASE_URL', 'DATABASE_MIGRATION_URL', 'POSTGRES_PASSWORD']
 
-export function problems({ DATABASE_URL, DATABASE_MIGRATION_URL, POSTGRES_HOST }: NodeJS.ProcessEnv): string[] {
+export function problems({
+  DATABASE_URL,
+  DATABASE_MIGRATION_URL,
+  POSTGRES_HOST,
+  POSTGRES_SSLMODE,
+  POSTGRES_SSLROOTCERT,
+}: NodeJS.ProcessEnv): string[] {
   return [
     ...problemsThatHold({
       'DATABASE_URL is missing (or POSTGRES_HOST)': !DATABASE_URL && !POSTGRES_HOST,
       'DATABASE_URL and POSTGRES_HOST are both set': DATABASE_URL && POSTGRES_HOST,
+      'POSTGRES_SSLMODE=verify-ca takes the file of an authority of your own in POSTGRES_SSLROOTCERT':
+        POSTGRES_SSLMODE === 'verify-ca' && !POSTGRES_SSLROOTCERT,
     }),
     ...Object.entries({ DATABASE_URL, DATABASE_MIGRATION_URL }).flatMap(([name, url]) => {
       const problem = url && problemOf(url)
       return problem ? `${name} ${problem}` : []
     }),
+    ...unreadable('POSTGRES_SSLROOTCERT', POSTGRES_SSLROOTCERT),
   ]
 }
 
-/** Says what is wrong with a URL of the database; its text goes on after the name of the variable. */
-export function problemOf(url: string): string | undefined {
-  return isMisread(url) ? MISREAD : serverUrls(url).map(problemOfServer).find(Boolean)
-}
-
-function problemOfServer(url: string): string | undefined {
+function unreadable(name: string, file: string | undefined): string[] {
   try {
-    const { host, ssl } = parseIntoClientConfig(url)
-    if (!host) return 'names no host'
-    if (host.includes(',')) return 'names several hosts where one can be'
-    if (typeof ssl === 'object' && ssl.rejectUnauthorized === false) return 'asks for TLS that verifies nothing'
-    return undefined
+    if (file) readFileSync(file)
+    return []
   } catch (err) {
-    // Its message can hold the URL; a system error's code is that of a certificate's file.
-    return `cannot be used (${(err as { code?: string }).code})`
+    return [`${name} cannot be read (${(err as NodeJS.ErrnoException).code})`]
   }
 }
 
@@ -93,18 +94,4 @@ export function contradictions(config: Config): string[] {
     'DATABASE_POOL_MIN is over DATABASE_POOL_MAX': config.DATABASE_POOL_MIN > config.DATABASE_POOL_MAX,
     'DATABASE_QUERY_TIMEOUT_MS is not over DATABASE_STATEMENT_TIMEOUT_MS': queryMs > 0 && queryMs <= statementMs,
   })
-}
-
-/** The URL of each server that a URL names, with TLS written out as it is meant. */
-export function serverUrls(url: string): string[] {
-  return parts.reduce((urls, part) => urls.flatMap((one) => part.urls(one)), [strictTls(url)])
-}
-
-/**
- * `require` means verify-full in pg 8, with a warning, and libpq's unverified TLS in pg 9: written out, its meaning
- * stays. A URL that asks for libpq's is left as it is, to be refused. This can go with pg 9.
- */
-function strictTls(url: string): string {
-  if (/[?&]uselibpqcompat=/.test(url)) return url
-  return url.replace(/([?&]sslmode=)(prefer|require|verify-ca)(?=&|$)/, '$1verify-full')
 }

@@ -6,7 +6,7 @@ import type { Feature } from '../core/feature.ts'
 import { backoff } from '../core/retry.ts'
 import { service } from '../core/service.ts'
 import './deadlines.ts'
-import { problemOf } from './url.ts'
+import { type Access, accessOf, problemOf } from './url.ts'
 
 /** A command that a stopped server has not answered is followed by a new connection after this many of its timeouts. */
 const SOCKET_TIMEOUTS = 3
@@ -15,9 +15,14 @@ const MAX_RECONNECT_DELAY_MS = 500
 export interface Client {
   /** Not connected yet. Every command answers or fails within its timeout. */
   redis: Redis | Cluster
+  /** The hosts that the settings name. */
+  hosts: string[]
   /** Resolves when every server that is needed answers. */
   ping(): Promise<unknown>
 }
+
+/** RedisOptions as the constructor takes them. */
+export type Options = RedisOptions & { replyMapping?: 'legacy' }
 
 /** Is told of a server that is lost. `log`: of a secret that cannot be used. */
 export interface Listener {
@@ -64,17 +69,17 @@ export function clientOptions(config: Config) {
   }
 }
 
-/** Reads `REDIS_URL` whenever it is asked. */
-export function presentUrl(config: Config, { log }: Listener): () => string {
+/** Reads whenever it is asked what `REDIS_URL` says. */
+export function presentAccess(config: Config, { log }: Listener): () => Access {
   let database: number | undefined
   const use = (url = '') => {
     const problem = problemOf(url)
     if (problem) throw new Error(problem)
-    const asked = Number(new URL(url).pathname.slice(1))
-    database ??= asked
+    const access = accessOf(url)
+    database ??= access.db
     // ioredis selects the database of before in a new connection.
-    if (asked !== database) throw new Error('names another database: that takes a restart')
-    return url
+    if (access.db !== database) throw new Error('names another database: that takes a restart')
+    return access
   }
   return rotating(config, 'REDIS_URL', use, log)
 }
@@ -92,9 +97,9 @@ export function presentClient(make: () => Redis): Redis {
 
 /** A client of the one server that `REDIS_URL` names. */
 export function singleClient(config: Config, listener: Listener): Client {
-  const url = presentUrl(config, listener)
-  const redis = presentClient(() => new Redis(url(), clientOptions(config)))
-  return { redis, ping: () => redis.ping() }
+  const access = presentAccess(config, listener)
+  const redis = presentClient(() => new Redis({ ...clientOptions(config), ...access() } as Options))
+  return { redis, hosts: [access().host], ping: () => redis.ping() }
 }
 
 /** A client for each server that takes writes. */

@@ -1,8 +1,10 @@
 import fastifyRedis from '@fastify/redis'
 import fp from 'fastify-plugin'
+import { mayBeClear } from '../core/config/hosts.ts'
 import { failureLog } from '../core/retry.ts'
 import { singleClient } from './client.ts'
 import { parts } from './parts.ts'
+import { isSilentlyClear } from './url.ts'
 
 const GIVEN_UP_DELAY_MS = 100
 
@@ -12,8 +14,16 @@ export default fp(
     const { config, health, log } = fastify
     const failures = failureLog(log, 'redis failed')
     const listener = { onLost: () => health.invalidate(), log }
-    const { redis: client, ping } =
-      parts.map((part) => part.client(config, listener)).find(Boolean) ?? singleClient(config, listener)
+    const {
+      redis: client,
+      hosts,
+      ping,
+    } = parts.map((part) => part.client(config, listener)).find(Boolean) ?? singleClient(config, listener)
+    if (isSilentlyClear(config.REDIS_URL) && !hosts.every((host) => mayBeClear(host, config)))
+      log.warn(
+        { setting: 'REDIS_URL' },
+        'Redis is on another host, and spoken to in clear text: use rediss:, or say sslmode=disable',
+      )
     let lastError: unknown
     let closing = false
 

@@ -3,10 +3,13 @@ import t, { type Test } from 'tap'
 import { startRedis } from '../../dev/redis.ts'
 import { MISREAD } from '../../src/core/config/urls.ts'
 import { parts } from '../../src/redis/parts.ts'
+import { accessOf } from '../../src/redis/url.ts'
 import { type App, build, connected } from '../support/app.ts'
 import { event, sharedDatabase, until } from '../support/helper.ts'
 import { Service } from '../support/process.ts'
 import { DATABASE_URL, eachIsOneProblem, problems } from '../support/settings.ts'
+
+const VERIFIED = { rejectUnauthorized: true }
 
 // Each test leaves it as it was.
 const redis = await startRedis()
@@ -146,7 +149,56 @@ eachIsOneProblem(t, [
     `REDIS_URL ${MISREAD}`,
   ]),
   [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2@host/name' }, 'REDIS_URL is not a URL of a Redis'],
+  ...['tls=true', 'lazyConnect=', 'host=other', 'path=/tmp/redis', 'SSLMODE=disable', 'Db=1'].map(
+    (said): [NodeJS.ProcessEnv, string] => [
+      { DATABASE_URL, REDIS_URL: `redis://:hunter2@host?${said}` },
+      `REDIS_URL has the parameter ${said.split('=')[0]}, which is not one of username, password, db, family, sslmode`,
+    ],
+  ),
+  ...['db=name', 'family=5', 'sslmode=require', 'sslmode=', 'password='].map((said): [NodeJS.ProcessEnv, string] => [
+    { DATABASE_URL, REDIS_URL: `redis://:hunter2@host?${said}` },
+    `REDIS_URL has ${said.split('=')[0]}, which cannot be that`,
+  ]),
+  [
+    { DATABASE_URL, REDIS_URL: 'rediss://:hunter2@host?sslmode=disable' },
+    'REDIS_URL has sslmode=disable, and asks for TLS (rediss:)',
+  ],
 ])
+
+t.test('what a URL says is what ioredis uses, and nothing else', async (t) => {
+  const nobody = { username: undefined, password: undefined }
+  for (const [url, access] of [
+    ['redis://host', { host: 'host', port: 6379, ...nobody, db: 0, family: 0, tls: undefined }],
+    [
+      'REDISS://me:a%2Fb@[::1]:7000/3',
+      { host: '::1', port: 7000, username: 'me', password: 'a/b', db: 3, tls: VERIFIED },
+    ],
+    ['rediss://host?username=me&password=a%26b&db=2&family=6', { username: 'me', password: 'a&b', db: 2, family: 6 }],
+    ['redis://me:first@host/1?username=you&password=second&db=2', { username: 'me', password: 'first', db: 1 }],
+    ['redis://host?sslmode=disable', { tls: undefined, ...nobody }],
+  ] as const)
+    t.match(accessOf(url), access)
+})
+
+t.test('user and password may stand in parameters, also for the next connection', async (t) => {
+  const redis = await startRedis({ password: 'hunter2' })
+  t.teardown(() => redis.close())
+  const { host } = new URL(redis.url)
+  const app = await connected(await build(t, { REDIS_URL: `redis://${host}?password=hunter2` }))
+  const back = event(app.redis, 'ready')
+  kill(app)
+  await back
+  t.equal(await app.redis.ping(), 'PONG')
+})
+
+t.test('a Redis elsewhere in clear text is said once, and is silenced where that is meant', async (t) => {
+  const told = async (url: string) =>
+    (await build(t, { REDIS_URL: url })).logs.filter(({ msg }) => msg.startsWith('Redis is on another host'))
+  t.match(await told('redis://:hunter2@192.0.2.1'), [{ level: 40, setting: 'REDIS_URL' }])
+  t.notMatch(JSON.stringify(await told('redis://:hunter2@192.0.2.1')), /hunter2/)
+  t.same(await told('redis://192.0.2.1?sslmode=disable'), [])
+  t.same(await told('rediss://192.0.2.1'), [])
+})
 
 const ways = Object.fromEntries(parts.map(({ setting }) => [setting, 'one']))
 const skip = parts.length < 2 && 'the service knows one way at most'

@@ -128,16 +128,24 @@ export function unmeasured(nodeOptions = ''): string[] {
 export async function run(
   program: string,
   args: string[],
-  { cwd = ROOT, env = process.env }: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+  {
+    cwd = ROOT,
+    env = process.env,
+    nodeOptions = '',
+  }: { cwd?: string; env?: NodeJS.ProcessEnv; nodeOptions?: string } = {},
 ): Promise<{ stdout: string; stderr: string }> {
   const PATH = `${path.join(ROOT, 'node_modules/.bin')}:${process.env['PATH']}`
-  const [command, ...rest] = [...unmeasured(), program, ...args]
+  const [command, ...rest] = [...unmeasured(nodeOptions), program, ...args]
   return promisify(execFile)(command as string, rest, { cwd, env: { ...env, PATH }, timeout: PATIENCE_MS })
 }
 
-/** Runs a program of node_modules as a person at a shell does. */
+/** Runs a program of node_modules as a person at a shell does. `NODE_OPTIONS` counts. */
 export async function shell(program: string, args: string[], env: NodeJS.ProcessEnv, cwd = ROOT): Promise<string> {
-  const { stdout, stderr } = await run(program, args, { cwd, env: { CI: 'true', ...env } })
+  const { stdout, stderr } = await run(program, args, {
+    cwd,
+    env: { CI: 'true', ...env },
+    nodeOptions: env['NODE_OPTIONS'] ?? '',
+  })
   return stdout + stderr
 }
 

@@ -22,6 +22,9 @@ export class ConfigError extends Error {
   }
 }
 
+/** Node reads this one itself, for every connection that does not say whether it verifies; `0` alone counts. */
+const UNVERIFIED = 'NODE_TLS_REJECT_UNAUTHORIZED'
+
 /** Every setting of these features. A part of a feature may describe a setting of it anew. */
 export function settingsOf(features: Feature[]) {
   return Type.Object(Object.assign({}, base, ...withParts(features).map((feature) => feature.settings)))
@@ -52,6 +55,9 @@ export default fp<{ features: Feature[]; env?: NodeJS.ProcessEnv }>(
     )
     const problems = all.flatMap(({ secrets = [] }) => secrets.flatMap((name) => resolveSecret(data, name)))
     problems.push(...all.flatMap((feature) => feature.problems?.(data) ?? []))
+    const { NODE_ENV, [UNVERIFIED]: unverified } = data
+    if (unverified === '0' && NODE_ENV === 'production')
+      problems.push(`${UNVERIFIED}=0 turns off the verification of TLS`)
     // @fastify/env marks the schema and merges into its options: it gets copies.
     const options = { schema: structuredClone(schema), data, env: false }
     await fastify.register(fastifyEnv, options).then(
@@ -61,6 +67,7 @@ export default fp<{ features: Feature[]; env?: NodeJS.ProcessEnv }>(
     if (problems.length > 0) throw new ConfigError(problems)
     Object.freeze(fastify.config)
     fastify.log.level = fastify.config.LOG_LEVEL
+    if (unverified === '0') fastify.log.warn({ setting: UNVERIFIED }, 'TLS is verified for the backends alone')
   },
   { name: 'env', fastify: '5.x' },
 )

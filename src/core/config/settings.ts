@@ -19,7 +19,7 @@ export const base = {
   NODE_ENV: choice(
     'development',
     ['development', 'test', 'production'],
-    'production asks for TLS and waits before it closes the port',
+    'production trusts no private network, and waits before it closes the port',
   ),
   LOG_LEVEL: choice(
     'info',

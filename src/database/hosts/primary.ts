@@ -2,7 +2,8 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { deadlineSignal } from '../../core/deadline.ts'
-import type { Connected } from '../options.ts'
+import { BoundClient } from '../binding.ts'
+import type { Connected, ServerOptions } from '../options.ts'
 import { Probe } from '../probe.ts'
 
 /** The server that last took writes is asked alone this long; then the others are asked too, since it may be silent. */
@@ -15,19 +16,19 @@ const HEAD_START_MS = 200
  * `timeoutMs` at the most. When no server takes writes, connecting rejects with the error of the server that last did,
  * or was named first.
  */
-export function primaryClient(servers: () => pg.ClientConfig[], timeoutMs: number): typeof pg.Client {
+export function primaryClient(servers: () => ServerOptions[], timeoutMs: number): typeof pg.Client {
   const clients = new Map<pg.Client, string>()
   /** The address of the server that last took writes. */
   let known: string | undefined
-  let search: Promise<pg.ClientConfig> | undefined
+  let search: Promise<ServerOptions> | undefined
 
-  async function find(): Promise<pg.ClientConfig> {
-    const all = servers().map((server) => ({ port: pg.defaults.port, ...server }) as pg.ClientConfig)
-    const first = all.find((server) => addressOf(server) === known) ?? (all[0] as pg.ClientConfig)
+  async function find(): Promise<ServerOptions> {
+    const all = servers().map((server) => ({ port: pg.defaults.port, ...server }) as ServerOptions)
+    const first = all.find((server) => addressOf(server) === known) ?? (all[0] as ServerOptions)
     const found = new AbortController()
     const signal = AbortSignal.any([found.signal, deadlineSignal(timeoutMs)])
-    const ask = async (server: pg.ClientConfig) => {
-      const probe = new Probe(server)
+    const ask = async (server: ServerOptions) => {
+      const probe = new Probe({ ...server, Client: BoundClient })
       await probe.check(signal).finally(() => probe.close())
       found.abort()
       return server
@@ -43,7 +44,7 @@ export function primaryClient(servers: () => pg.ClientConfig[], timeoutMs: numbe
     return Promise.any([last, ...asked]).catch(({ errors }: AggregateError) => Promise.reject(errors[0]))
   }
 
-  async function primary(): Promise<pg.ClientConfig> {
+  async function primary(): Promise<ServerOptions> {
     search ??= find().finally(() => {
       search = undefined
     })
@@ -58,7 +59,7 @@ export function primaryClient(servers: () => pg.ClientConfig[], timeoutMs: numbe
     return server
   }
 
-  return class PrimaryClient extends pg.Client {
+  return class PrimaryClient extends BoundClient {
     override connect(callback?: Connected): Promise<pg.Client> {
       const opened = this.#open()
       const done = callback as ((err: Error | null, client?: pg.Client) => void) | undefined
@@ -80,6 +81,6 @@ export function primaryClient(servers: () => pg.ClientConfig[], timeoutMs: numbe
   }
 }
 
-function addressOf({ host, port }: pg.ClientConfig): string {
+function addressOf({ host, port }: ServerOptions): string {
   return `${host}:${port}`
 }

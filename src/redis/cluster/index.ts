@@ -1,7 +1,8 @@
 import { Cluster, type Redis, type RedisOptions } from 'ioredis'
 import { type Config, problemsThatHold, type Settings, text } from '../../core/config/settings.ts'
-import { commonOptions, type Listener, presentUrl, reconnectDelay, type Topology } from '../client.ts'
+import { commonOptions, type Listener, presentAccess, reconnectDelay, type Topology } from '../client.ts'
 import { areHosts, hosts } from '../hosts.ts'
+import { accessOf, problemOf } from '../url.ts'
 
 /** A node that left is in the map of the slots until its replica has taken over: it is asked for this often. */
 const SLOTS_REFRESH_MS = 200
@@ -27,7 +28,7 @@ const cluster: Topology = {
     return problemsThatHold({
       'REDIS_CLUSTER_NODES is not a list of host:port': nodes && !areHosts(nodes),
       'REDIS_URL names a database, of which a Redis Cluster has none':
-        nodes && url && /^[^/]*\/\/[^/]*\/0*[1-9]/.test(url),
+        nodes && url && !problemOf(url) && accessOf(url).db > 0,
     })
   },
 
@@ -35,24 +36,21 @@ const cluster: Topology = {
 
   client(config, listener) {
     if (config.REDIS_CLUSTER_NODES === undefined) return undefined
-    const redis = clusterClient(config, listener)
-    return { redis, ping: () => ping(redis) }
+    const nodes = hosts(config.REDIS_CLUSTER_NODES, 6_379)
+    const redis = clusterClient(config, nodes, listener)
+    return { redis, hosts: nodes.map(({ host }) => host), ping: () => ping(redis) }
   },
 }
 
 export default cluster
 
-function clusterClient(config: Config, listener: Listener): Cluster {
-  const url = presentUrl(config, listener)
+function clusterClient(config: Config, nodes: ReturnType<typeof hosts>, listener: Listener): Cluster {
+  const present = presentAccess(config, listener)
   const access = () => {
-    const { protocol, username, password } = new URL(url())
-    return {
-      username: decodeURIComponent(username) || undefined,
-      password: decodeURIComponent(password) || undefined,
-      tls: protocol === 'rediss:' ? {} : undefined,
-    } as Pick<RedisOptions, 'username' | 'password' | 'tls'>
+    const { username, password, tls } = present()
+    return { username, password, tls } as Pick<RedisOptions, 'username' | 'password' | 'tls'>
   }
-  const client = new Cluster(hosts(config.REDIS_CLUSTER_NODES as string, 6_379), {
+  const client = new Cluster(nodes, {
     lazyConnect: true,
     enableOfflineQueue: false,
     // ioredis would ask a node that is still connecting and take its refusal for an answer: health asks them all.

@@ -1,8 +1,9 @@
 import { Redis, type SentinelConnectionOptions, SentinelConnector } from 'ioredis'
 import { rotating } from '../../core/config/secrets.ts'
 import { type Config, problemsThatHold, type Settings, text } from '../../core/config/settings.ts'
-import { clientOptions, presentClient, presentUrl, reconnectDelay, type Topology } from '../client.ts'
+import { clientOptions, type Options, presentAccess, presentClient, reconnectDelay, type Topology } from '../client.ts'
 import { areHosts, hosts } from '../hosts.ts'
+import type { Access } from '../url.ts'
 
 const settings = {
   REDIS_SENTINELS: text(
@@ -35,22 +36,27 @@ const sentinel: Topology = {
 
   client(config, listener) {
     if (config.REDIS_SENTINELS === undefined) return undefined
-    const url = presentUrl(config, listener)
+    const sentinels = hosts(config.REDIS_SENTINELS, 26_379)
+    const access = presentAccess(config, listener)
     const password = rotating(config, 'REDIS_SENTINEL_PASSWORD', (value) => value, listener.log)
-    const options = () => ({ ...clientOptions(config), ...sentinelOptions(config, url(), password()) })
-    const redis = presentClient(() => new Redis(url(), options()))
-    return { redis, ping: () => redis.ping() }
+    const options = (access: Access) => ({
+      ...clientOptions(config),
+      ...access,
+      sentinels,
+      sentinelPassword: password(),
+      ...sentinelOptions(config, access),
+    })
+    const redis = presentClient(() => new Redis(options(access()) as Options))
+    return { redis, hosts: sentinels.map(({ host }) => host), ping: () => redis.ping() }
   },
 }
 
 export default sentinel
 
-function sentinelOptions(config: Config, url: string, sentinelPassword: string | undefined) {
+function sentinelOptions(config: Config, { tls }: Access) {
   return {
-    sentinels: hosts(config.REDIS_SENTINELS as string, 26_379),
     name: config.REDIS_SENTINEL_NAME as string,
-    sentinelPassword,
-    ...(url.startsWith('rediss:') && { enableTLSForSentinelMode: true, sentinelTLS: {} }),
+    ...(tls && { enableTLSForSentinelMode: true, sentinelTLS: tls }),
     sentinelCommandTimeout: config.REDIS_COMMAND_TIMEOUT_MS,
     sentinelRetryStrategy: reconnectDelay,
     // Leave a master that hangs as soon as Sentinel does, not when a command has waited for it.

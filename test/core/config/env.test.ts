@@ -2,7 +2,7 @@ import fastify from 'fastify'
 import t from 'tap'
 import { Type } from 'typebox'
 import env from '../../../src/core/config/env.ts'
-import { configure } from '../../support/app.ts'
+import { configure, unstarted } from '../../support/app.ts'
 import { DATABASE_URL, eachIsOneProblem, problems, secretFile } from '../../support/settings.ts'
 
 t.test('every default fills in, and the configuration is frozen', async (t) => {
@@ -41,6 +41,18 @@ t.test('all problems are listed at once, by name', async (t) => {
       'DATABASE_URL must match pattern "^postgres(ql)?://"',
     ],
   )
+})
+
+t.test('Node that is told to verify no certificate is said, and refused in production', async (t) => {
+  const lax = { DATABASE_URL, NODE_TLS_REJECT_UNAUTHORIZED: '0' }
+  const app = await unstarted(t, { ...lax, MIGRATIONS: 'off' })
+  const told = () => app.logs.filter(({ setting }) => setting === 'NODE_TLS_REJECT_UNAUTHORIZED')
+  t.match(told(), [{ level: 40, msg: 'TLS is verified for the backends alone' }])
+  t.same(await problems(t, { ...lax, NODE_ENV: 'production' }), [
+    'NODE_TLS_REJECT_UNAUTHORIZED=0 turns off the verification of TLS',
+  ])
+  // Node reads no other value so.
+  t.same(await problems(t, { ...lax, NODE_ENV: 'production', NODE_TLS_REJECT_UNAUTHORIZED: 'false' }), [])
 })
 
 eachIsOneProblem(t, [

@@ -240,10 +240,13 @@ t.test('a URL can name several hosts, each with a port of its own', async (t) =>
   t.same(hosts.urls('one,two'), ['one,two'], 'what is no URL is left as it is')
 })
 
-const tls: [NodeJS.ProcessEnv, boolean | object][] = [
-  [{ DATABASE_URL: 'postgres://user@localhost,other/app', NODE_ENV: 'production' }, true],
+const verified = { rejectUnauthorized: true }
+const tls: [NodeJS.ProcessEnv, false | object][] = [
+  [{ DATABASE_URL: 'postgres://user@localhost,db.example/app' }, verified],
+  [{ DATABASE_URL: 'postgres://user@localhost,db.example/app?sslmode=disable' }, false],
+  [{ DATABASE_URL: 'postgres://user@localhost,other/app', NODE_ENV: 'production' }, verified],
   [{ DATABASE_URL: 'postgres://user@localhost,127.0.0.2:5433/app', NODE_ENV: 'production' }, false],
-  [{ POSTGRES_HOST: 'localhost,db', NODE_ENV: 'production' }, true],
+  [{ POSTGRES_HOST: 'localhost,db', NODE_ENV: 'production' }, verified],
 ]
 for (const [variables, ssl] of tls) {
   t.test(`TLS of ${JSON.stringify(variables)} is ${JSON.stringify(ssl)}`, async (t) => {

@@ -84,6 +84,10 @@ eachIsOneProblem(t, [
     { DATABASE_URL, REDIS_CLUSTER_NODES: 'one', REDIS_URL: 'redis://:hunter2@host/1' },
     'REDIS_URL names a database, of which a Redis Cluster has none',
   ],
+  [
+    { DATABASE_URL, REDIS_CLUSTER_NODES: 'one', REDIS_URL: 'redis://:hunter2@host?db=1' },
+    'REDIS_URL names a database, of which a Redis Cluster has none',
+  ],
 ])
 
 t.test('a Cluster takes user, password and TLS from REDIS_URL', async (t) => {
@@ -91,6 +95,6 @@ t.test('a Cluster takes user, password and TLS from REDIS_URL', async (t) => {
   const plain = await client(t, { ...variables, REDIS_URL: 'redis://by-cluster/0' })
   t.match(plain.options.redisOptions, { username: undefined, password: undefined, tls: undefined })
   const full = await client(t, { ...variables, REDIS_URL: 'rediss://me:a%2Fb@by-cluster' })
-  t.match(full.options.redisOptions, { username: 'me', password: 'a/b', tls: {} })
+  t.match(full.options.redisOptions, { username: 'me', password: 'a/b', tls: { rejectUnauthorized: true } })
   t.ok(full.isCluster)
 })

@@ -134,10 +134,10 @@ t.test('Sentinel takes user, password, database and TLS from REDIS_URL, and has 
     username: 'me',
     password: 'a/b',
     db: 3,
-    tls: true,
+    tls: { rejectUnauthorized: true },
     sentinelPassword: 'c',
     enableTLSForSentinelMode: true,
-    sentinelTLS: {},
+    sentinelTLS: { rejectUnauthorized: true },
   })
 })
 
