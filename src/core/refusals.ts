@@ -73,6 +73,7 @@ function headersOf(requestId: string, body: string): Record<string, string> {
   return {
     'x-request-id': requestId,
     'content-type': 'application/json; charset=utf-8',
+    'cache-control': 'no-store',
     'content-length': String(body.length),
   }
 }

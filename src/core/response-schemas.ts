@@ -15,6 +15,9 @@ const shape = Type.Object({
   code: Type.Optional(Type.String({ description: 'of an error that has one, such as FST_ERR_VALIDATION' })),
   error: Type.String({ description: 'the name of the status' }),
   message: Type.String(),
+  errors: Type.Optional(
+    Type.Array(Type.Object({ path: Type.String(), message: Type.String() }), { description: 'what is not valid' }),
+  ),
 })
 
 /** Every error looks so, whoever made it. */
