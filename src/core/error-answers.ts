@@ -66,9 +66,10 @@ function factsOf(err: unknown): object {
 
 /** Those that say so themselves: HttpError, and the errors of http-errors and of @fastify/sensible. */
 function forClient(err: unknown): Told | undefined {
-  const { expose, statusCode, status = statusCode, headers, cause } = Object(err)
-  if (expose !== true || !isStatus(status)) return undefined
-  return { status, ...textOf(err), headers, level: levelOf(status, cause === undefined ? undefined : 'info') }
+  const { expose, status, statusCode = status, headers, cause } = Object(err)
+  if (expose !== true || !isStatus(statusCode)) return undefined
+  const level = levelOf(statusCode, cause === undefined ? undefined : 'info')
+  return { status: statusCode, ...textOf(err), headers, level }
 }
 
 /**

@@ -47,8 +47,8 @@ learnReasons({ codes: NODES, permanent: [/^\w*(CERT|UNABLE_TO_VERIFY)\w*$/] })
 const ofBackends = new WeakSet<object>()
 
 /** Says that it is an error of a backend of the service, which nothing in a system error tells. */
-export function markBackend(err: unknown): void {
-  if (Object(err) === err) ofBackends.add(err as object)
+export function markBackend(err: object): void {
+  ofBackends.add(err)
 }
 
 /** The reason for an error that is a backend's for sure: one that was marked, or that only its driver makes. */

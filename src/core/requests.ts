@@ -54,7 +54,7 @@ class RequestLog extends LogController {
 
   /** Its message would be the URL. So would that of Fastify's answer, of which only the path stays. */
   override routeNotFound({ raw: { method, url } }: FastifyRequest, reply: FastifyReply): void {
-    const answer = { status: 404, message: `Route ${method}:${url?.split(/[?#]/, 1)} not found` }
+    const answer = { status: 404, message: `Route ${method}:${(url as string).split(/[?#]/, 1)} not found` }
     prepare(reply, answer).serializer(() => JSON.stringify(bodyOf(answer)))
   }
 }

@@ -21,7 +21,10 @@ const shape = Type.Object({
 })
 
 /** Every error looks so, whoever made it. */
-export const failure = (description: string) => described(shape, description)
+export const failure = (description: string) => described(shape, description, NO_STORE)
 
 /** The gate answers so while the service starts, the error handler when a backend is out of reach. */
-export const Unavailable = described(shape, 'the service starts, or a backend is out of reach', RETRY_AFTER)
+export const Unavailable = described(shape, 'the service starts, or a backend is out of reach', {
+  ...NO_STORE,
+  ...RETRY_AFTER,
+})

@@ -54,13 +54,16 @@ function everyError(part: string, request: FastifyRequest): AjvError[] | undefin
   // An $async one answers with a promise.
   if (Object(schema) !== schema || schema.$async || (part === 'body' && !isSmall(request))) return undefined
   try {
-    const validate = compiled.get(schema) ?? compile(schema, request)
-    compiled.set(schema, validate)
+    if (!compiled.has(schema)) {
+      compiled.set(schema, () => {}) // stays where it cannot be compiled, for a keyword that only the first one knows
+      compiled.set(schema, compile(schema, request))
+    }
+    const validate = compiled.get(schema) as Validate
     validate(request[part === 'querystring' ? 'query' : (part as 'body')])
     // An error for each branch that was not taken says nothing.
-    return (validate.errors as AjvError[] | null)?.filter(({ keyword }) => keyword !== 'if')
+    return (validate.errors as AjvError[] | null | undefined)?.filter(({ keyword }) => keyword !== 'if')
   } catch {
-    return undefined // a keyword that only the first one knows
+    return undefined
   }
 }
 
@@ -72,13 +75,22 @@ function compile(schema: unknown, { server }: FastifyRequest): Validate {
   )({ schema: guarded(schema) } as never) as unknown as Validate
 }
 
-/** Has no pattern tested on a text that is too long for it, which may take for ever: else it is, for all errors. */
+/** A check whose time may grow faster than what it looks at, and what bounds that. */
+const SLOW = [
+  ['pattern', 'maxLength', 'minLength', 'string'],
+  ['uniqueItems', 'maxItems', 'minItems', 'array'],
+] as const
+
+/** Has nothing checked slowly that is too long for it: a validator that looks for all errors goes on, others stop. */
 function guarded<T>(schemas: T): T {
   return JSON.parse(JSON.stringify(schemas), (_, schema) => {
-    if (typeof schema?.maxLength !== 'number' || typeof schema.pattern !== 'string') return schema
-    const { pattern, allOf = [], ...rest } = schema
-    const type = 'string'
-    return { ...rest, allOf: [...allOf, { if: { type, minLength: rest.maxLength + 1 }, else: { type, pattern } }] }
+    for (const [check, bound, over, type] of SLOW) {
+      const { [check]: slow, allOf = [], ...rest } = Object(schema)
+      if (slow === undefined || typeof rest[bound] !== 'number') continue
+      const only = { if: { type, [over]: rest[bound] + 1 }, else: { type, [check]: slow } }
+      return { ...rest, allOf: [...allOf, only] }
+    }
+    return schema
   })
 }
 

@@ -88,7 +88,7 @@ export class ServicePool extends pg.Pool {
   }
 
   #tell(err: unknown): void {
-    markBackend(err)
+    markBackend(err as Error)
     if (reasonOf(err) === 'timeout') this.timeouts++
     if ((err as Error).message !== NONE_FREE) this.events.onRefused?.(err)
     else this.events.onExhausted?.(err, Math.round(performance.now() - (this.#exhaustedAt as number)))

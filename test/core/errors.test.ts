@@ -2,11 +2,10 @@ import type { AddressInfo } from 'node:net'
 import { connect } from 'node:net'
 import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
-import createError from '@fastify/error'
-import type { FastifyPluginAsync } from 'fastify'
+import { errorCodes, type FastifyPluginAsync } from 'fastify'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { learnAnswers } from '../../src/core/error-answers.ts'
+import { type AnswerTo, learnAnswers } from '../../src/core/error-answers.ts'
 import { HttpError } from '../../src/core/http-error.ts'
 import { createFastify } from '../../src/core/requests.ts'
 import { type App, build } from '../support/app.ts'
@@ -146,8 +145,6 @@ t.test('whatever is thrown has an answer', async (t) => {
 
 t.test('what a handler makes for the client arrives', async (t) => {
   const cause = new Error('key hunter2')
-  const Plugin = createError('FST_JWT_MISSING', 'No token in %s', 401)
-  const Broken = createError('FST_BROKEN', 'Broken by %s', 500)
   const headers = {
     ...{ 'x-hint': 'a', 'retry-after': '7', 'cache-control': 'public', 'Transfer-Encoding': 'chunked' },
     ...{ 'content-length': '1', 'x-broken': 'a\nb', 'not a name': 'a' },
@@ -156,11 +153,13 @@ t.test('what a handler makes for the client arrives', async (t) => {
     gone: new HttpError(410, 'It is gone'),
     caused: new HttpError(409, 'It is taken', { code: 'TAKEN', headers, cause }),
     later: new HttpError(503, 'Not today', { headers }),
+    nameless: new HttpError(444, ''),
+    mute: { status: 404, expose: true },
     // http-errors, and with it @fastify/sensible.
     teapot: Object.assign(new Error('Short and stout'), { statusCode: 418, status: 418, expose: true }),
     object: { status: 404, expose: true, message: 'No such note', code: 7 },
-    plugin: new Plugin('hunter2'),
-    broken: new Broken('hunter2'),
+    plugin: new errorCodes.FST_ERR_CTP_INVALID_MEDIA_TYPE('text/hunter2'),
+    broken: new errorCodes.FST_ERR_DEC_MISSING_DEPENDENCY('hunter2'),
   })
   t.match(await ask('gone'), {
     body: { statusCode: 410, error: 'Gone', message: 'It is gone' },
@@ -180,24 +179,26 @@ t.test('what a handler makes for the client arrives', async (t) => {
   t.match(await ask('teapot'), { body: { statusCode: 418, message: 'Short and stout' }, logs: { length: 0 } })
   t.same((await ask('object')).body, { statusCode: 404, error: 'Not Found', message: 'No such note' })
   t.match(await ask('plugin'), {
-    body: { statusCode: 401, code: 'FST_JWT_MISSING', message: 'No token in hunter2' },
+    body: { statusCode: 415, code: 'FST_ERR_CTP_INVALID_MEDIA_TYPE', message: /Unsupported Media Type/ },
     logs: { length: 0 },
   })
   t.match(await ask('broken'), { body: SHAPE[500], logs: [{ level: 50 }] })
+  t.same((await ask('nameless')).body, { statusCode: 444, error: 'Error', message: 'Error' })
+  t.same((await ask('mute')).body, { statusCode: 404, error: 'Not Found', message: 'Not Found' })
   t.same((await ask('/send/gone')).body.message, 'It is gone')
 })
 
 t.test('a service adds answers of its own, ahead of those of the skeleton', async (t) => {
   class OutOfStock extends Error {}
   class Wrong extends Error {}
-  const learn = () =>
-    learnAnswers((err) => {
-      if (err instanceof OutOfStock) return { status: 409, code: 'OUT_OF_STOCK', message: 'There is none left' }
-      if (err instanceof pg.DatabaseError && err.code === 'P0001') return { status: 422 }
-      if (err instanceof pg.DatabaseError && err.constraint === 'notes_slug_key') return { status: 400 }
-      return err instanceof Wrong ? { status: 200, message: 'hunter2' } : undefined
-    })
-  learn()
+  const answers: AnswerTo = (err) => {
+    if (err instanceof OutOfStock) return { status: 409, code: 'OUT_OF_STOCK', message: 'There is none left' }
+    if (err instanceof pg.DatabaseError && err.code === 'P0001') return { status: 422 }
+    if (err instanceof pg.DatabaseError && err.constraint === 'notes_slug_key') return { status: 400 }
+    return err instanceof Wrong ? { status: 200, message: 'hunter2' } : undefined
+  }
+  learnAnswers(answers)
+  learnAnswers(answers)
   const { ask } = await thrower(t, {
     stock: new OutOfStock('hunter2'),
     raised: withCode('P0001', 'hunter2'),
