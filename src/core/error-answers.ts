@@ -10,6 +10,8 @@ export interface ErrorAnswer {
   /** The name of the status unless given. */
   message?: string | undefined
   headers?: Record<string, unknown> | undefined
+  /** Of the line beside that of the request: `info` below 500, `warn` for 503, else `error`, unless given. */
+  level?: 'info' | 'warn' | 'error' | undefined
 }
 
 /** The answer to an error that it knows. */
@@ -24,7 +26,6 @@ export function learnAnswers(answers: AnswerTo): void {
 
 /** The answer, and what the log says of it beside the line of the request: nothing without a `level`. */
 export interface Told extends ErrorAnswer {
-  level?: 'info' | 'warn' | 'error' | undefined
   reason?: Reason
   /** In place of the error, whose message can hold a value. */
   facts?: object | undefined
@@ -53,7 +54,7 @@ function fromTable(err: unknown): Told | undefined {
     if (!answer) continue
     const { status } = answer
     if (!isStatus(status)) return BUG
-    return { ...answer, level: levelOf(status, 'info'), facts: status < 500 ? factsOf(err) : undefined }
+    return { level: levelOf(status, 'info'), ...answer, facts: status < 500 ? factsOf(err) : undefined }
   }
   return undefined
 }
