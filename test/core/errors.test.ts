@@ -7,6 +7,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { type AnswerTo, learnAnswers } from '../../src/core/error-answers.ts'
 import { HttpError } from '../../src/core/http-error.ts'
+import { markBackend } from '../../src/core/reasons.ts'
 import { createFastify } from '../../src/core/requests.ts'
 import { type App, build } from '../support/app.ts'
 import { event, type LogLine, until } from '../support/helper.ts'
@@ -49,15 +50,18 @@ function withCode(code: string, message = code): pg.DatabaseError {
 }
 
 t.test('an error of the service says nothing, one of a backend asks to come back', async (t) => {
+  const certificate = Object.assign(new Error('unable to verify'), { code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' })
+  markBackend(certificate) // another server's would be a 502
   const { ask } = await thrower(t, {
     bug: new Error('the secret is hunter2'),
     limit: withCode('53300', 'sorry, too many clients already'),
     pool: new Error('timeout exceeded when trying to connect'),
     statement: withCode('57014', 'canceling statement due to statement timeout'),
     zero: withCode('22012', 'division by zero'),
+    certificate,
     file: Object.assign(new Error('ENOENT: no such file'), { code: 'ENOENT', syscall: 'open' }),
   })
-  for (const name of ['bug', 'zero', 'file']) {
+  for (const name of ['bug', 'zero', 'file', 'certificate']) {
     const bug = await ask(name)
     t.same([bug.statusCode, bug.body], [500, SHAPE[500]], name)
     t.equal(bug.headers['retry-after'], undefined)

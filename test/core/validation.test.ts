@@ -117,7 +117,8 @@ t.test('validators of other kinds keep their words', async (t) => {
     message: 'of another kind',
     errors: undefined,
   })
-  t.match(await post('/unknown'), { statusCode: 400, errors: [{ path: 'body/a', message: 'no' }] })
+  for (const _ of [1, 2])
+    t.match(await post('/unknown'), { statusCode: 400, errors: [{ path: 'body/a', message: 'no' }] })
   t.match(await post('/own'), { statusCode: 400, message: 'in my words', errors: { length: 2 } })
   t.match(await post('/async'), { statusCode: 400, message: 'validation failed' })
   const { errors, message } = await post('/map', { ['k'.repeat(1_000)]: 'x' })
