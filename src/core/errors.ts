@@ -1,30 +1,33 @@
-import type { FastifyError } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { reasonOf, redact } from './reasons.ts'
+import { answerTo, type Told } from './error-answers.ts'
+import { redact } from './reasons.ts'
+import { respond, respondAtLast } from './respond.ts'
+import { faultsOf, type Invalid } from './validation.ts'
 
-// An import of node:http loads undici too, for the WebSocket that it exports: a tenth of the boot, and 10 MB.
-const { STATUS_CODES } = process.getBuiltinModule('node:http')
-
-/** Answers errors: one of the server with its status and no detail, one of the client in Fastify's shape. */
+/** Answers whatever is thrown by the table of `error-answers.ts`, and logs what the client does not see. */
 export default fp(
   async function errors(fastify) {
-    fastify.setErrorHandler<FastifyError>((err, request, reply) => {
-      // Anything can be thrown. Fastify would answer 200 with all of an object that is no error.
-      let { statusCode = 500 } = Object(err)
-      if (statusCode < 500 && err instanceof Error) return reply.send(err)
-
-      const reason = reasonOf(err)
-      if (reason === 'error') {
-        request.log.error({ err }, 'request failed')
-      } else {
-        // A backend that cannot be reached, or a pool that cannot give a connection in time, is worth another try.
-        request.log.warn({ reason, err: redact(err) }, 'backend unavailable')
-        reply.header('retry-after', '1')
-        statusCode = 503
-      }
-      const name = STATUS_CODES[statusCode]
-      return reply.code(statusCode).send({ statusCode, error: name, message: name })
+    fastify.setErrorHandler<unknown>((err, request, reply) => {
+      const told = answerTo(err)
+      note(request, reply, err, told)
+      if (reply.raw.headersSent) return respondAtLast(reply, told)
+      const faults = told.invalid ? faultsOf(err as Invalid, request) : undefined
+      respond(reply, { ...told, ...(faults && { message: faults.message }) }, faults?.errors)
     })
   },
   { name: 'errors', fastify: '5.x' },
 )
+
+/** Beside the line of the request. */
+export function note({ log }: FastifyRequest, { raw }: FastifyReply, err: unknown, told: Told): void {
+  const { status, level, reason, isEnd, facts = { err } } = told
+  if (reason) log.warn({ reason, err: redact(err) }, 'backend unavailable')
+  else if (raw.destroyed && isEnd) log.info({ err }, 'request aborted')
+  else if (level) log[level]({ status, ...facts }, messageOf(status))
+}
+
+function messageOf(status: number): string {
+  if (status < 500) return 'request refused'
+  return status === 502 || status === 504 ? 'upstream failed' : 'request failed'
+}

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyPluginAsync, FastifyPluginCallback } from 'fastify'
 import type { TProperties } from 'typebox'
 import type { Config } from './config/settings.ts'
+import { type AnswerTo, learnAnswers } from './error-answers.ts'
 import { type ErrorReasons, learnReasons } from './reasons.ts'
 
 /**
@@ -30,6 +31,8 @@ export interface Feature {
   contradictions?(config: Config): string[]
   /** The errors of its backend. */
   reasons?: ErrorReasons
+  /** What clients are told of its errors. Those of a later feature come first. */
+  answers?: AnswerTo
   /** Registered in the order of boot. */
   plugin?: FastifyPluginAsync<FeatureOptions> | FastifyPluginCallback<FeatureOptions>
   /** Registered once every plugin is. */
@@ -45,10 +48,13 @@ export async function load<F extends Feature>(...loading: Promise<{ default: F }
   return (await Promise.all(loading)).map((module) => module.default)
 }
 
-/** Loads features, and learns what the errors of each and of its parts mean. */
+/** Loads features, and learns what the errors of each and of its parts mean, and what clients are told of them. */
 export async function compose(...loading: Promise<{ default: Feature }>[]): Promise<Feature[]> {
   const features = await load(...loading)
-  for (const { reasons } of withParts(features)) if (reasons) learnReasons(reasons)
+  for (const { reasons, answers } of withParts(features)) {
+    if (reasons) learnReasons(reasons)
+    if (answers) learnAnswers(answers)
+  }
   return features
 }
 

@@ -1,6 +1,7 @@
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import { duration, integer, type Settings } from './config/settings.ts'
+import { respond } from './respond.ts'
 
 export const settings = {
   HOST: Type.String({ default: '127.0.0.1', description: 'address to listen on; :: in a container: IPv6 and IPv4' }),
@@ -80,9 +81,7 @@ export default fp(
 
     fastify.addHook('onRequest', (request, reply, done) => {
       if (state.started || request.routeOptions.config.duringStart === true) return done()
-      const message = 'The service is starting'
-      reply.code(503).header('retry-after', '1')
-      reply.send({ statusCode: 503, code: 'STARTING', error: 'Service Unavailable', message })
+      respond(reply, { status: 503, code: 'STARTING', message: 'The service is starting' })
     })
   },
   { name: 'lifecycle', fastify: '5.x' },

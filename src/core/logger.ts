@@ -5,31 +5,39 @@ import type { LoggerOptions } from 'pino'
 import { LogOutput } from './log-output.ts'
 import { redactLine } from './redaction.ts'
 
-/** Beyond these the causes of an error are not logged. */
+/** Of the causes of an error, and of the errors that it is made of, no more are logged. */
 const MAX_CAUSES = 10
+/** Characters of a text of it. */
+const MAX_TEXT = 4_000
 /**
  * What JSON need not escape, and a client can send: DEL and the controls above it, which command some terminals, and
  * what breaks a line, has no width or turns the text around. Whoever reads the log with `kubectl logs` sees it raw.
  */
 const UNSEEN = /[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g
 /** What is logged of an error. */
-const PROPERTIES = ['name', 'code', 'message', 'stack', 'cause']
+const PROPERTIES = ['name', 'code', 'message', 'stack', 'cause', 'errors']
 
 /**
  * Of an error, or of whatever else was thrown, what an error has. pino's own serializer prints every property: ioredis
- * keeps the command there, and with it the password; pg the values of a row. Causes can form a loop.
+ * keeps the command there, and with it the password; pg the values of a row; axios the request's headers. Causes can
+ * form a loop.
  */
-function serializeError(thrown: unknown, effects: unknown[] = []): unknown {
-  if (!isObject(thrown)) return thrown
-  const [name, code, message, stack, cause] = PROPERTIES.map((property) => read(thrown, property))
-  const chain = [...effects, thrown]
-  const goesOn = cause !== undefined && !chain.includes(cause) && chain.length <= MAX_CAUSES
+function serializeError(thrown: unknown, seen: unknown[] = []): unknown {
+  if (!isObject(thrown)) return plain(thrown)
+  const [name, code, message, stack, cause, errors] = PROPERTIES.map((property) => read(thrown, property))
+  seen.push(thrown)
+  const next = (effect: unknown) => {
+    if (effect === undefined || seen.includes(effect) || seen.length > MAX_CAUSES) return undefined
+    return serializeError(effect, seen)
+  }
   return {
     type: plain(name),
     code: plain(code),
     message: plain(message),
     stack: plain(stack),
-    ...(goesOn && { cause: serializeError(cause, chain) }),
+    cause: next(cause),
+    // Of AggregateError.
+    errors: Array.isArray(errors) ? errors.slice(0, MAX_CAUSES).map(next) : undefined,
   }
 }
 
@@ -47,6 +55,7 @@ function isObject(value: unknown): boolean {
 }
 
 function plain(value: unknown): unknown {
+  if (typeof value === 'string') return value.slice(0, MAX_TEXT)
   return isObject(value) ? undefined : value
 }
 
@@ -68,7 +77,7 @@ function escapeUnseen(line: string): string {
 
 /** JSON; the level is `LOG_LEVEL` from the moment the configuration is read. */
 export const logger: LoggerOptions = {
-  serializers: { err: serializeError, msg: serializeMessage, req: serializeRequest },
+  serializers: { err: (err: unknown) => serializeError(err), msg: serializeMessage, req: serializeRequest },
   // pino knows the errors of its own realm only, and prints every property of one from a node:vm context.
   formatters: { log: (entry) => (types.isNativeError(entry) ? { err: entry } : entry) },
   hooks: { streamWrite: (line) => escapeUnseen(redactLine(line)) },

@@ -35,15 +35,32 @@ export function learnReasons(reasons: ErrorReasons): void {
   permanent.push(...(reasons.permanent ?? []))
 }
 
-// Node's own: system errors, and OpenSSL's verification codes (its tls documentation lists them).
-learnReasons({
-  codes: {
-    refused: ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOENT'],
-    unreachable: ['EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'],
-    timeout: ['ETIMEDOUT', 'TimeoutError'],
-  },
-  permanent: [/^\w*(CERT|UNABLE_TO_VERIFY)\w*$/],
-})
+/** Node's own: system errors, which any connection can have, and files too. */
+const NODES = {
+  refused: ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOENT'],
+  unreachable: ['EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'],
+  timeout: ['ETIMEDOUT', 'TimeoutError'],
+}
+// And OpenSSL's verification codes (Node's tls documentation lists them).
+learnReasons({ codes: NODES, permanent: [/^\w*(CERT|UNABLE_TO_VERIFY)\w*$/] })
+
+const ofBackends = new WeakSet<object>()
+
+/** Says that it is an error of a backend of the service, which nothing in a system error tells. */
+export function markBackend(err: object): void {
+  ofBackends.add(err)
+}
+
+/** The reason for an error that is a backend's for sure: one that was marked, or that only its driver makes. */
+export function backendReason(err: unknown): Reason | undefined {
+  const reason = reasonOf(err)
+  if (ofBackends.has(Object(err))) return reason
+  const { code, name, message } = Object(err)
+  const system = [code, name, String(message).split(' ', 1)[0]].some((word) => SYSTEM.has(word))
+  return reason === 'error' || system ? undefined : reason
+}
+
+const SYSTEM = new Set<unknown>(Object.values(NODES).flat())
 
 /** The reason, out of the closed list, for an error of a backend's driver. */
 export function reasonOf(err: unknown): Reason {

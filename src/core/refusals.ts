@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
+import { bodyOf } from './respond.ts'
 
 const { STATUS_CODES } = process.getBuiltinModule('node:http')
 
@@ -41,7 +42,7 @@ export function refuseUnreadable(app: FastifyInstance, { code }: { code: string 
   const open = (socket as { _httpMessage?: Refusable | null })._httpMessage
   const requestId = open?.requestId ?? randomUUID()
   if (!open?.headersSent) {
-    const body = bodyOf(status)
+    const body = JSON.stringify(bodyOf({ status }))
     const head = { ...headersOf(requestId, body), connection: 'close' }
     const lines = Object.entries(head).map((header) => header.join(': '))
     socket.write([`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, ...lines, '', body].join('\r\n'))
@@ -53,7 +54,7 @@ export function refuseUnreadable(app: FastifyInstance, { code }: { code: string 
 
 /** Answers an expectation other than `100-continue`, which no route gets to see. */
 export function refuseExpectation(app: FastifyInstance, requestId: string, method: string, res: ServerResponse): void {
-  const body = bodyOf(417)
+  const body = JSON.stringify(bodyOf({ status: 417 }))
   res.shouldKeepAlive = false // the body that was announced may come or not
   res.writeHead(417, headersOf(requestId, body)).end(body)
   note(app, 417, { requestId, method })
@@ -64,15 +65,11 @@ function note(app: FastifyInstance, status: number, line: object): void {
   app.log.info({ ...line, status }, 'request')
 }
 
-function bodyOf(statusCode: number): string {
-  const name = STATUS_CODES[statusCode]
-  return JSON.stringify({ statusCode, error: name, message: name })
-}
-
 function headersOf(requestId: string, body: string): Record<string, string> {
   return {
     'x-request-id': requestId,
     'content-type': 'application/json; charset=utf-8',
+    'cache-control': 'no-store',
     'content-length': String(body.length),
   }
 }

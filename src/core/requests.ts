@@ -2,12 +2,16 @@ import { randomUUID } from 'node:crypto'
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { Logger } from 'pino'
+import { answerTo } from './error-answers.ts'
+import { note } from './errors.ts'
+import { HttpError } from './http-error.ts'
 import { answers } from './limits/answers.ts'
 import { Connections } from './limits/connections.ts'
 import { type Trust, trusted } from './limits/proxies.ts'
 import { Unread } from './limits/unread.ts'
 import { logger, output } from './logger.ts'
 import { countRefusal, type Refusable, refuseExpectation, refuseUnreadable } from './refusals.ts'
+import { bodyOf, prepare, respond, respondAtLast } from './respond.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -37,13 +41,22 @@ class RequestLog extends LogController {
     write(request, reply, { status: reply.statusCode })
   }
 
-  /** The request's line tells of a client's mistake. */
-  override defaultErrorLog(err: Error, request: FastifyRequest, reply: FastifyReply): void {
-    if (reply.statusCode >= 500) request.log.error({ err }, 'request failed')
+  /**
+   * Fastify's own error handler, which answers with the message and the headers of any error, has its turn where an
+   * answer of ours cannot be sent, as when an onSend hook throws. It logs before it answers, so this answers first.
+   */
+  override defaultErrorLog(err: unknown, request: FastifyRequest, reply: FastifyReply): void {
+    const told = answerTo(err)
+    note(request, reply, err, told)
+    respondAtLast(reply, told)
+    reply.send = () => reply
   }
 
-  /** Its message would be the URL. */
-  override routeNotFound(): void {}
+  /** Its message would be the URL. So would that of Fastify's answer, of which only the path stays. */
+  override routeNotFound({ raw: { method, url } }: FastifyRequest, reply: FastifyReply): void {
+    const answer = { status: 404, message: `Route ${method}:${(url as string).split(/[?#]/, 1)} not found` }
+    prepare(reply, answer).serializer(() => JSON.stringify(bodyOf(answer)))
+  }
 }
 
 /** A quiet route has no logger of its own, see below. To ask so costs less than to ask for the route's options. */
@@ -109,7 +122,8 @@ export function createFastify({ stream = output }: { stream?: { write(line: stri
 
     /** For a URL that the router refuses. */
     frameworkErrors(err, request, reply) {
-      reply.header('x-request-id', request.id).send(err as never)
+      // Its message is the URL.
+      respond(reply.header('x-request-id', request.id), { status: err.statusCode as number, code: err.code })
       write(request, reply, { status: reply.statusCode })
       countRefusal(app, reply.statusCode)
     },
@@ -141,7 +155,7 @@ export function createFastify({ stream = output }: { stream?: { write(line: stri
       })
     }
     const noHost = request.headers.host === undefined && request.raw.httpVersion === '1.1'
-    if (noHost) done(Object.assign(new Error('the header Host is missing'), { statusCode: 400 }))
+    if (noHost) done(new HttpError(400, 'the header Host is missing'))
     else done()
   })
   return app.decorate('createFastify', true).decorate('limits', limits)

@@ -15,10 +15,16 @@ const shape = Type.Object({
   code: Type.Optional(Type.String({ description: 'of an error that has one, such as FST_ERR_VALIDATION' })),
   error: Type.String({ description: 'the name of the status' }),
   message: Type.String(),
+  errors: Type.Optional(
+    Type.Array(Type.Object({ path: Type.String(), message: Type.String() }), { description: 'what is not valid' }),
+  ),
 })
 
 /** Every error looks so, whoever made it. */
-export const failure = (description: string) => described(shape, description)
+export const failure = (description: string) => described(shape, description, NO_STORE)
 
 /** The gate answers so while the service starts, the error handler when a backend is out of reach. */
-export const Unavailable = described(shape, 'the service starts, or a backend is out of reach', RETRY_AFTER)
+export const Unavailable = described(shape, 'the service starts, or a backend is out of reach', {
+  ...NO_STORE,
+  ...RETRY_AFTER,
+})

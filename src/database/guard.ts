@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type pg from 'pg'
-import { redact } from '../core/reasons.ts'
+import { markBackend, redact } from '../core/reasons.ts'
 import type { ServicePool } from './pool.ts'
 
 /** read_only_sql_transaction: the connection leads to a server that has lost the role of the primary. */
@@ -21,6 +21,7 @@ export function guard(pool: ServicePool, log: FastifyBaseLogger, { onLost, onRea
   pool.on('connect', (client) => {
     log.debug('database connection opened')
     client.on('error', (err) => {
+      markBackend(err) // the queries of the connection fail with the same one
       log.warn({ err: redact(err) }, 'database connection lost')
       onLost()
     })

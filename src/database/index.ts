@@ -1,4 +1,5 @@
 import type { Feature } from '../core/feature.ts'
+import { answers } from './answers.ts'
 import plugin from './database.ts'
 import routes from './details.ts'
 import { parts } from './parts.ts'
@@ -13,6 +14,7 @@ const database: Feature = {
   problems,
   contradictions,
   reasons,
+  answers,
   plugin,
   routes,
   metrics: () => import('./metrics.ts'),

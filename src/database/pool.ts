@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import pg from 'pg'
-import { reasonOf } from '../core/reasons.ts'
+import { markBackend, reasonOf } from '../core/reasons.ts'
 
 /** A timer that is this late means that the process stood still. */
 const PAUSE_MS = 500
@@ -88,6 +88,7 @@ export class ServicePool extends pg.Pool {
   }
 
   #tell(err: unknown): void {
+    markBackend(err as Error)
     if (reasonOf(err) === 'timeout') this.timeouts++
     if ((err as Error).message !== NONE_FREE) this.events.onRefused?.(err)
     else this.events.onExhausted?.(err, Math.round(performance.now() - (this.#exhaustedAt as number)))

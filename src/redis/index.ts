@@ -31,7 +31,7 @@ const redis: Feature = {
     codes: { auth: ['WRONGPASS', 'NOAUTH', 'NOPERM'], readonly: ['READONLY'], loading: ['LOADING'] },
     messages: [
       ['timeout', /^Socket timeout|^Command timed out/],
-      ['refused', /Connection is closed/],
+      ['refused', /Connection is closed|^Stream isn't writeable|^Reached the max retries per request/],
       ['limit', /max number of clients reached/],
     ],
   },

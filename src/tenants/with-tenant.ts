@@ -1,4 +1,5 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
+import { HttpError } from '../core/http-error.ts'
 
 const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i
 
@@ -8,14 +9,11 @@ export interface TenantOptions {
 }
 
 /** The tenant is not there, or is not active: one answer for both, so that nobody learns which. */
-export class TenantInactiveError extends Error {
+export class TenantInactiveError extends HttpError {
   override name = 'TenantInactiveError'
-  readonly code = 'TENANT_INACTIVE'
-  readonly statusCode = 403
-  readonly expose = true
 
   constructor() {
-    super('The tenant is not active')
+    super(403, 'The tenant is not active', { code: 'TENANT_INACTIVE' })
   }
 }
 

@@ -45,7 +45,7 @@ t.test('nor is more of whatever else was thrown', async (t) => {
 t.test('what cannot be read of an error, or of a request, is left out, and nothing is thrown', async (t) => {
   const lines: object[] = []
   const log = pino(logger, { write: (line: string) => void lines.push(JSON.parse(line)) })
-  for (const property of ['name', 'code', 'stack', 'cause']) {
+  for (const property of ['name', 'code', 'stack', 'cause', 'errors']) {
     const err = new Error('unreadable')
     Object.defineProperty(err, property, {
       get() {
@@ -57,7 +57,7 @@ t.test('what cannot be read of an error, or of a request, is left out, and nothi
   }
   for (const req of [{ method: 'GET', url: '/?token=hunter2' }, {}, null, 'text']) log.info({ req })
   const unreadable = { message: 'unreadable' }
-  const errors = Array.from({ length: 4 }, () => [
+  const errors = Array.from({ length: 5 }, () => [
     { err: { message: 'effect', cause: unreadable } },
     { err: unreadable },
   ])
@@ -77,6 +77,19 @@ t.test('causes that form a loop, or never end', async (t) => {
   log.error({ err: long })
   t.match(lines[0], { err: { message: 'one', cause: { message: 'other', cause: undefined } } })
   t.equal(JSON.stringify(lines[1]).split('"cause"').length, 11)
+})
+
+t.test('errors in an error, as many as there are, of whatever length', async (t) => {
+  const lines: { err: object }[] = []
+  const log = pino(logger, { write: (line: string) => void lines.push(JSON.parse(line)) })
+  const refused = (host: string) => Object.assign(new Error(host), { code: 'ECONNREFUSED' })
+  log.error({ err: new Error('fetch failed', { cause: new AggregateError([refused('::1'), refused('127.0.0.1')]) }) })
+  const nest = (depth: number): Error =>
+    new AggregateError(Array.from({ length: 30 }, () => depth > 0 && nest(depth - 1)))
+  for (const err of [nest(3), new Error('x'.repeat(1_000_000)), 'x'.repeat(1_000_000)]) log.error({ err }, 'no')
+  t.match(lines[0]?.err, { cause: { errors: [{ code: 'ECONNREFUSED', message: '::1' }, { message: '127.0.0.1' }] } })
+  for (const line of lines) t.ok(JSON.stringify(line).length < 100_000)
+  t.equal(JSON.stringify(lines[1]).split('"AggregateError"').length - 1, 11)
 })
 
 t.test('no line holds a secret, wherever in it that is', async (t) => {

@@ -18,8 +18,11 @@ t.teardown(() => redis.close())
 t.test('boot does not wait for Redis, and a command fails at once without it', async (t) => {
   t.teardown(() => redis.restore())
   await redis.stop()
-  const app = await build(t, { REDIS_URL: redis.url })
+  const app = await build(t, { REDIS_URL: redis.url }, async (fastify) => {
+    fastify.get('/', () => fastify.redis.get('key'))
+  })
   await t.rejects(app.redis.get('key'))
+  t.match(await app.inject('/'), { statusCode: 503, headers: { 'retry-after': '1' } })
   t.match((await app.inject('/health')).json(), { status: 'degraded', services: { redis: { reason: 'refused' } } })
 })
 

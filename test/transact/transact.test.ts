@@ -321,3 +321,18 @@ t.test(
     t.same(await query(variables.DATABASE_MIGRATION_URL, 'select slug from once'), [{ slug: 'a' }])
   },
 )
+
+t.test('a client is told that the outcome is not known', async (t) => {
+  const app = await build(t, {}, async (fastify) => {
+    fastify.get('/', async () => {
+      throw new UnknownOutcomeError(new Error('hunter2'))
+    })
+  })
+  const answer = await app.inject('/')
+  t.match(answer, { statusCode: 503, headers: { 'retry-after': '1' } })
+  t.match(answer.json(), { code: 'UNKNOWN_OUTCOME', message: /look before another try/ })
+  t.match(
+    app.logs.filter(({ level }) => level > 30),
+    [{ level: 40, err: { cause: { message: 'hunter2' } } }],
+  )
+})

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import fp from 'fastify-plugin'
+import { respond } from '../respond.ts'
 import { boundArrival } from './arrival.ts'
 import { SPARE_CONNECTIONS } from './connections.ts'
 import { hitLog } from './hits.ts'
@@ -29,9 +30,7 @@ export default fp(
       if (probe) return done()
       if (!late) return unread.whenRoom(done)
       connections.refused()
-      const message = 'Too many connections'
-      reply.code(503).header('retry-after', '1')
-      reply.send({ statusCode: 503, code: 'TOO_MANY_CONNECTIONS', error: 'Service Unavailable', message })
+      respond(reply, { status: 503, code: 'TOO_MANY_CONNECTIONS', message: 'Too many connections' })
     })
   },
   { name: 'limits', fastify: '5.x', dependencies: ['env'] },
