@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ControlledTransaction, IsolationLevel, Kysely, Transaction } from 'kysely'
 import pg from 'pg'
-import { learnAnswers } from '../core/error-answers.ts'
+import { HttpError } from '../core/http-error.ts'
 import { learnReasons, reasonOf } from '../core/reasons.ts'
 import { backoff } from '../core/retry.ts'
 import { reasons } from '../database/reasons.ts'
@@ -19,21 +19,14 @@ export interface TransactOptions {
 }
 
 /** The connection was lost while COMMIT was under way: the transaction is in the database, or is not. */
-export class UnknownOutcomeError extends Error {
+export class UnknownOutcomeError extends HttpError {
   override name = 'UnknownOutcomeError'
-  readonly code = 'UNKNOWN_OUTCOME'
 
   constructor(cause: unknown) {
-    super('The connection was lost during COMMIT: the transaction is in the database, or is not', { cause })
+    const message = 'The connection was lost during COMMIT: the transaction is in the database, or is not'
+    super(503, message, { code: 'UNKNOWN_OUTCOME', cause })
   }
 }
-
-/** A client that asks again can have it done twice, unless it looks first. */
-learnAnswers((err) =>
-  err instanceof UnknownOutcomeError
-    ? { status: 503, code: err.code, message: 'It was done, or it was not: look before another try' }
-    : undefined,
-)
 
 /**
  * Runs a transaction, and runs it again when the server could not serialize it, broke a deadlock with it, or lost the

@@ -330,7 +330,7 @@ t.test('a client is told that the outcome is not known', async (t) => {
   })
   const answer = await app.inject('/')
   t.match(answer, { statusCode: 503, headers: { 'retry-after': '1' } })
-  t.match(answer.json(), { code: 'UNKNOWN_OUTCOME', message: /look before another try/ })
+  t.match(answer.json(), { code: 'UNKNOWN_OUTCOME', message: /is in the database, or is not/ })
   t.match(
     app.logs.filter(({ level }) => level > 30),
     [{ level: 40, err: { cause: { message: 'hunter2' } } }],
