@@ -34,10 +34,19 @@ export function prettyLog(colorize: boolean): Transform {
   const prettify = prettyFactory({ colorize, singleLine: true, ignore: 'pid,hostname' })
   const decoder = new StringDecoder()
   let rest = ''
+  const pretty = (line: string) => {
+    try {
+      return prettify(safe(line))
+    } catch {
+      return `${visible(line, '\t')}\n` // what is nested too deeply for pino-pretty, and came from console.log()
+    }
+  }
   const take = (text: string) => {
-    const lines = (rest + text).split('\n')
+    rest += text
+    if (!text.includes('\n')) return '' // else a long line would be split again for each chunk of it
+    const lines = rest.split('\n')
     rest = lines.pop() as string
-    return lines.map((line) => prettify(safe(line))).join('')
+    return lines.map(pretty).join('')
   }
   return new Transform({
     transform: (chunk, _, done) => done(null, take(decoder.write(chunk))),
