@@ -4,8 +4,11 @@ import { prettyFactory } from 'pino-pretty'
 
 /** Control characters, and those that hide or reorder the text around them. */
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
-/** `user:password@` is left out, and so is a query. A text that can be read otherwise (a raw `#` or `@`) is none. */
-const PLACE = /^(\w+:\/\/)(?:[^/?#]*@)?([^?#@\s]*)(?:\?[^#@]*)?$/
+/**
+ * `user:password@` is left out, and so is a query. A text that can be read otherwise (a raw `#` or `@`, one that is
+ * encoded, what is no port) is none.
+ */
+const PLACE = /^(\w+:\/\/)(?:[^/?#]*@)?((?:(?:\[[\da-f:.]+\]|[\w.-]*)(?::\d+)?,?)+(?:\/[^?#@\s]*)?)(?:\?[^#@]*)?$/i
 
 /** In place of what cannot be told. */
 export const UNTOLD = 'as configured'

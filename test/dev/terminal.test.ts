@@ -109,6 +109,8 @@ t.test('of a URL the place is told, and nothing that can be a secret', async (t)
   for (const [url, expected] of Object.entries(places)) t.equal(place(url), expected)
   const unclear = [
     'postgres://app:hunter2#hunter2@db/app',
+    'postgres://app:hunter2%40db/app',
+    'postgres://app:hunter2/app',
     'postgres://app:hunter2/hunter2@db/app',
     'postgres://app:hunter2?hunter2@db/app',
     'postgres://db/app?password=hunter2@hunter2',
