@@ -111,7 +111,7 @@ function textOf(err: unknown): Pick<ErrorAnswer, 'code' | 'message'> {
 /** What that is to those who read from it, and to those whom a signal tells of it. */
 function isEnd(err: unknown): boolean {
   const { name, code } = Object(err)
-  return name === 'AbortError' || code === 'ECONNRESET'
+  return name === 'AbortError' || code === 'ERR_CANCELED' || code === 'ECONNRESET'
 }
 
 function isStatus(status: unknown): status is number {

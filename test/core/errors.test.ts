@@ -157,6 +157,7 @@ t.test('what a handler makes for the client arrives', async (t) => {
     gone: new HttpError(410, 'It is gone'),
     caused: new HttpError(409, 'It is taken', { code: 'TAKEN', headers, cause }),
     later: new HttpError(503, 'Not today', { headers }),
+    range: new HttpError(416, '', { headers: { 'content-range': 'bytes */9' } }),
     nameless: new HttpError(444, ''),
     mute: { status: 404, expose: true },
     // http-errors, and with it @fastify/sensible.
@@ -180,6 +181,7 @@ t.test('what a handler makes for the client arrives', async (t) => {
     headers: { 'retry-after': '7' },
     logs: [{ level: 40 }],
   })
+  t.match(await ask('range'), { statusCode: 416, headers: { 'content-range': 'bytes */9' } })
   t.match(await ask('teapot'), { body: { statusCode: 418, message: 'Short and stout' }, logs: { length: 0 } })
   t.same((await ask('object')).body, { statusCode: 404, error: 'Not Found', message: 'No such note' })
   t.match(await ask('plugin'), {
@@ -316,6 +318,16 @@ async function raw(app: App, request: string): Promise<string> {
 }
 
 const GET = (url: string) => `GET ${url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`
+
+t.test('what fails after the answer is logged', async (t) => {
+  const { ask } = await thrower(t, {}, async (fastify) => {
+    const onResponse = async () => {
+      throw new Error('of a hook')
+    }
+    fastify.get('/late', { onResponse }, async () => ({}))
+  })
+  t.match((await ask('/late')).logs, [{ level: 50, msg: 'failed after the answer', err: { message: 'of a hook' } }])
+})
 
 t.test('an answer that has begun is cut off, and no answer follows it', async (t) => {
   const app = await build(t, { MIGRATIONS: 'off' }, async (fastify) => {
