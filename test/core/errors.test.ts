@@ -165,6 +165,10 @@ t.test('what a handler makes for the client arrives', async (t) => {
     object: { status: 404, expose: true, message: 'No such note', code: 7 },
     plugin: new errorCodes.FST_ERR_CTP_INVALID_MEDIA_TYPE('text/hunter2'),
     broken: new errorCodes.FST_ERR_DEC_MISSING_DEPENDENCY('hunter2'),
+    // As @fastify/reply-from makes it.
+    proxied: new errorCodes.FST_ERR_DEC_MISSING_DEPENDENCY('hunter2', {
+      cause: Object.assign(new Error('hunter2'), { code: 'ECONNREFUSED' }),
+    }),
   })
   t.match(await ask('gone'), {
     body: { statusCode: 410, error: 'Gone', message: 'It is gone' },
@@ -189,6 +193,7 @@ t.test('what a handler makes for the client arrives', async (t) => {
     logs: { length: 0 },
   })
   t.match(await ask('broken'), { body: SHAPE[500], logs: [{ level: 50 }] })
+  t.match(await ask('proxied'), { body: SHAPE[502], logs: [{ level: 40, msg: 'upstream failed' }] })
   t.same((await ask('nameless')).body, { statusCode: 444, error: 'Error', message: 'Error' })
   t.same((await ask('mute')).body, { statusCode: 404, error: 'Not Found', message: 'Not Found' })
   t.same((await ask('/send/gone')).body.message, 'It is gone')
@@ -206,7 +211,7 @@ t.test('a service adds answers of its own, ahead of those of the skeleton', asyn
   learnAnswers(answers)
   learnAnswers(answers)
   const { ask } = await thrower(t, {
-    stock: new OutOfStock('hunter2'),
+    stock: Object.assign(new OutOfStock('hunter2'), { table: { row: 'hunter2' }, column: 'c'.repeat(1_000) }),
     raised: withCode('P0001', 'hunter2'),
     slug: Object.assign(withCode('23505', 'hunter2'), { constraint: 'notes_slug_key' }),
     other: withCode('23505', 'hunter2'),
@@ -214,7 +219,7 @@ t.test('a service adds answers of its own, ahead of those of the skeleton', asyn
   })
   const { body, logs } = await ask('stock')
   t.same(body, { statusCode: 409, code: 'OUT_OF_STOCK', error: 'Conflict', message: 'There is none left' })
-  t.match(logs, [{ level: 30, msg: 'request refused', status: 409 }])
+  t.match(logs, [{ level: 30, msg: 'request refused', status: 409, table: undefined, column: 'c'.repeat(200) }])
   t.match(await ask('raised'), { statusCode: 422, logs: [{ level: 40, code: 'P0001' }] })
   t.same((await ask('slug')).body, SHAPE[400])
   t.equal((await ask('other')).statusCode, 409)
