@@ -59,10 +59,16 @@ function fromTable(err: unknown): Told | undefined {
   return undefined
 }
 
+/** Characters: PostgreSQL's names have 63. */
+const MAX_NAME = 200
+
 /** Names, which are the service's own. */
 function factsOf(err: unknown): object {
   const { name, code, schema, table, column, constraint } = Object(err)
-  return { type: name, code, schema, table, column, constraint }
+  const names = Object.entries({ type: name, code, schema, table, column, constraint })
+  return Object.fromEntries(
+    names.map(([key, value]) => [key, typeof value === 'string' ? value.slice(0, MAX_NAME) : undefined]),
+  )
 }
 
 /** Those that say so themselves: HttpError, and the errors of http-errors and of @fastify/sensible. */
@@ -80,10 +86,12 @@ function forClient(err: unknown): Told | undefined {
 const MADE_BY_FASTIFY = Symbol.for('fastify-error-generic')
 
 function ofFastify(err: unknown): Told | undefined {
-  const { [MADE_BY_FASTIFY]: made, code, statusCode: status, validationContext } = Object(err)
+  const { [MADE_BY_FASTIFY]: made, code, statusCode: status, validationContext, cause } = Object(err)
   const invalid = err instanceof Error && code === 'FST_ERR_VALIDATION' && typeof validationContext === 'string'
   if ((made !== true && !invalid) || !isStatus(status)) return undefined
-  return status < 500 ? { status, ...textOf(err), invalid } : { status, level: levelOf(status) }
+  if (status < 500) return { status, ...textOf(err), invalid }
+  // @fastify/reply-from, and with it @fastify/http-proxy, makes a 500 of a server that is out of reach.
+  return ofUpstream(cause) ?? { status, level: levelOf(status) }
 }
 
 function ofBackend(err: unknown): Told | undefined {
@@ -111,7 +119,7 @@ function textOf(err: unknown): Pick<ErrorAnswer, 'code' | 'message'> {
 /** What that is to those who read from it, and to those whom a signal tells of it. */
 function isEnd(err: unknown): boolean {
   const { name, code } = Object(err)
-  return name === 'AbortError' || code === 'ECONNRESET'
+  return name === 'AbortError' || code === 'ERR_CANCELED' || code === 'ECONNRESET'
 }
 
 function isStatus(status: unknown): status is number {

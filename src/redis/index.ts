@@ -28,9 +28,14 @@ const redis: Feature = {
   parts,
   // Redis' error prefixes, and what ioredis says without a code.
   reasons: {
-    codes: { auth: ['WRONGPASS', 'NOAUTH', 'NOPERM'], readonly: ['READONLY'], loading: ['LOADING'] },
+    codes: {
+      auth: ['WRONGPASS', 'NOAUTH', 'NOPERM'],
+      limit: ['OOM'],
+      readonly: ['READONLY', 'MISCONF', 'NOREPLICAS'],
+      loading: ['LOADING', 'MASTERDOWN'],
+    },
     messages: [
-      ['timeout', /^Socket timeout|^Command timed out/],
+      ['timeout', /^Socket timeout|^Command timed out|^BUSY Redis is busy/],
       ['refused', /Connection is closed|^Stream isn't writeable|^Reached the max retries per request/],
       ['limit', /max number of clients reached/],
     ],
