@@ -122,6 +122,14 @@ export const ATTACKS: Record<string, Attack> = {
     right: "call isolate_tenants('notes')",
     safe: [['of a']],
   },
+  'a policy whose column has another name, so that keys are not looked at': {
+    made: 'alter table notes rename tenant_id to tenant; create unique index on notes (text)',
+    attack: ['of z', 'other'].map((text) => `insert into notes (tenant, text) values ('${A}', '${text}')`),
+    told: ['23505', []],
+    named: ['policy tenant_isolation on notes'],
+    right: 'alter table notes rename tenant to tenant_id; drop index notes_text_idx',
+    safe: ['42703', '42703'],
+  },
   'a policy for some commands': {
     made: `drop policy tenant_isolation on notes; create policy tenant_isolation on notes for select
              using (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)`,
@@ -210,6 +218,19 @@ export const ATTACKS: Record<string, Attack> = {
     named: ['function texts()'],
     right: 'alter function texts() reset app.tenant_id',
     safe: [['of a']],
+  },
+  'a function that spells the setting in another way': {
+    made: `create function texts() returns table (text text) language plpgsql as $$
+           begin set local "app"."tenant_id" = '${Z}'; return query select notes.text from notes; end $$;
+           create function more_texts() returns table (text text) language plpgsql as $$
+           begin perform set_config(E'app.tenant_id', '${Z}', true); return query select notes.text from notes; end $$;
+           create function all_texts() returns table (text text) language plpgsql as $$
+           begin perform set_config($name$app.tenant_id$name$, '${Z}', true); return query select notes.text from notes; end $$`,
+    attack: ['select text from texts()', 'select text from more_texts()', 'select text from all_texts()'],
+    told: [['of z'], ['of z'], ['of z']],
+    named: ['function all_texts()', 'function more_texts()', 'function texts()'],
+    right: 'drop function texts(), more_texts(), all_texts()',
+    safe: ['42883', '42883', '42883'],
   },
   'a function that sets the tenant': {
     made: `create function texts() returns table (text text) language plpgsql as $$

@@ -59,8 +59,8 @@ export const LEAKS = `
   select 'policy', format('%I on %s', polname, name),
          case polname when 'tenant_isolation' then 'it is not what isolate_tenants makes: drop it, and call that again'
               else 'it adds rows to what tenant_isolation lets through: make it "as restrictive"' end
-    from pg_policy p join relations c on c.oid = polrelid join holders on holders.oid = polrelid
-   where case polname
+    from pg_policy p join relations c on c.oid = polrelid
+   where (polname = 'tenant_isolation' or c.oid in (select oid from holders)) and case polname
            when 'tenant_isolation' then polcmd <> '*' or polroles <> '{0}'
              or pg_get_expr(polqual, polrelid) is distinct from ${EXPRESSION}
              or pg_get_expr(polwithcheck, polrelid) <> ${EXPRESSION}
@@ -92,7 +92,7 @@ export const LEAKS = `
    where pronamespace in (select oid from spaces)
      and not exists (select from pg_depend where (classid, objid, deptype) = ('pg_proc'::regclass, p.oid, 'e'))
      and (prosecdef or proleakproof or case when prokind <> 'a' then pg_get_functiondef(oid) end
-            ~* '(set_config\\s*\\(\\s*''|set\\s+((local|session)\\s+)?"?)app\\.tenant_id')
+            ~* '(set_config\\s*\\(\\s*(e?''|\\$\\w*\\$)|set\\s+((local|session)\\s+)?"?)app"?\\s*\\.\\s*"?tenant_id')
 
   union all
   select 'foreign key', format('%I on %s', conname, name),
