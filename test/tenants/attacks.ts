@@ -98,6 +98,22 @@ export const ATTACKS: Record<string, Attack> = {
     named: ['policy support on notes'],
     right: 'drop policy support on notes; create policy support on notes as restrictive for select using (true)',
   },
+  'another policy on the table of tenants': {
+    made: 'grant select on tenants to shop; create policy support on tenants using (true)',
+    attack: ['select name as text from tenants'],
+    told: [['A', 'Z']],
+    named: ['policy support on tenants'],
+    right: 'drop policy support on tenants',
+    safe: [['A']],
+  },
+  'a table whose policies are switched off': {
+    made: 'grant select on tenants to shop; alter table tenants disable row level security',
+    attack: ['select name as text from tenants'],
+    told: [['A', 'Z']],
+    named: ['table tenants'],
+    right: 'alter table tenants enable row level security',
+    safe: [['A']],
+  },
   'a policy that reads more': {
     ...SEES,
     made: 'alter policy tenant_isolation on notes using (true)',
