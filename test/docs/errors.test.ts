@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
-import { build } from '../support/app.ts'
 import { database, query, ROOT } from '../support/helper.ts'
 
 const page = readFileSync(path.join(ROOT, 'docs/errors.md'), 'utf8')
@@ -12,6 +11,8 @@ t.test('docs: the errors of its own that docs/errors.md gives a service', async 
   const core = pathToFileURL(path.join(ROOT, 'src/core')).href
   const directory = t.testdir({ 'notes.ts': code.replaceAll("'../core", `'${core}`) })
   const { default: notes } = await import(pathToFileURL(path.join(directory, 'notes.ts')).href)
+  // After the route, as src/app.ts loads its features.
+  const { build } = await import('../support/app.ts')
   const url = await database(t)
   await query(
     url,
