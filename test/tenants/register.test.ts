@@ -6,7 +6,8 @@ import type { DB } from '../../src/database/types.ts'
 import { createMigrator } from '../../src/migrations/migrator.ts'
 import { setTenant, withTenant } from '../../src/tenants/with-tenant.ts'
 import { build, unstarted } from '../support/app.ts'
-import { database, migrationsFolder, query } from '../support/helper.ts'
+import { database, query } from '../support/helper.ts'
+import { skeletonMigrations } from './migrations.ts'
 import { twoRoles } from './two-roles.ts'
 
 const slugs = async (trx: Transaction<DB>) =>
@@ -65,16 +66,13 @@ const guards = (url: string, table = 'tenants') =>
        from pg_class c where oid = '${table}'::regclass`,
   )
 
-/** Without those of the service, which may refer to the table, or know no way down. */
-const SKELETONS = /^\d+_(base_structure|tenants|tenants_own_row)\.ts$/
-
 t.test('the way down takes it back', async (t) => {
   const url = await database(t, { empty: true })
   const db = new Kysely<never>({
     dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString: url, max: 1 }) }),
   })
   t.teardown(() => db.destroy())
-  const migrator = createMigrator(db, { folder: migrationsFolder(t, {}, SKELETONS) })
+  const migrator = createMigrator(db, { folder: skeletonMigrations(t) })
   await migrator.migrateToLatest()
   t.same(await guards(url), [{ enabled: true, policies: ['own_row'] }])
   await migrator.migrateTo('20261101000002_tenants')
@@ -86,7 +84,7 @@ t.test('a service that has dropped its table leaves that of another service alon
   await query(url, 'create table tenants ()')
   const drop = "import { sql } from 'kysely'\nexport const up = (db) => sql`drop table tenants`.execute(db)\n"
   const dropping = { '20261102000000_drop.ts': `${drop}export const down = async () => {}\n` }
-  const folder = migrationsFolder(t, dropping, SKELETONS)
+  const folder = skeletonMigrations(t, dropping)
   await (await unstarted(t, { DATABASE_URL: url, DATABASE_SCHEMA: 'orders' }, { folder })).lifecycle.start()
   const connectionString = Object.assign(new URL(url), { search: 'options=-c search_path=orders,public' }).href
   const db = new Kysely<never>({ dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString, max: 1 }) }) })
