@@ -17,11 +17,13 @@ export interface ErrorAnswer {
 /** The answer to an error that it knows. */
 export type AnswerTo = (err: unknown) => ErrorAnswer | undefined
 
-const learnt: AnswerTo[] = []
+const own: AnswerTo[] = []
+/** Asked after `own`, although learnt later: `src/app.ts` imports your routes first, and then loads the features. */
+export const ofFeatures: AnswerTo[] = []
 
-/** Adds answers, once, to those of the service. They are asked before those that were learnt before. */
-export function learnAnswers(answers: AnswerTo): void {
-  if (!learnt.includes(answers)) learnt.unshift(answers)
+/** Adds answers, once, ahead of all others that are known so far, and always ahead of those of features. */
+export function learnAnswers(answers: AnswerTo, to: AnswerTo[] = own): void {
+  if (!to.includes(answers)) to.unshift(answers)
 }
 
 /** The answer, and what the log says of it beside the line of the request: nothing without a `level`. */
@@ -49,7 +51,7 @@ export function answerTo(err: unknown): Told {
 }
 
 function fromTable(err: unknown): Told | undefined {
-  for (const answers of learnt) {
+  for (const answers of [...own, ...ofFeatures]) {
     const answer = answers(err)
     if (!answer) continue
     const { status } = answer
