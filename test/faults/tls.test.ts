@@ -84,7 +84,7 @@ t.test('a database elsewhere is verified, whatever NODE_ENV is: authority and na
 
   const { hostname, port, password } = new URL(postgres.url())
   const variables = { POSTGRES_HOST: hostname, POSTGRES_PORT: port, POSTGRES_PASSWORD: password }
-  await refuses(t, variables, { message: / signed it: POSTGRES_SSLROOTCERT=FILE\)$/ })
+  await refuses(t, variables, { message: / signed it: POSTGRES_SSLROOTCERT=FILE\)$/ }, { source: ROOT })
   await service(t, { ...variables, POSTGRES_SSLROOTCERT: AUTHORITY }).logged('ready')
   await service(t, { ...variables, NODE_EXTRA_CA_CERTS: AUTHORITY }).logged('ready')
   t.notMatch(right.output, decodeURIComponent(password))
@@ -92,7 +92,7 @@ t.test('a database elsewhere is verified, whatever NODE_ENV is: authority and na
   // The certificate is not for that address.
   const byAddress = (said: string) => `${postgres.here}?${said}&sslrootcert=${AUTHORITY}`
   const otherName = { code: 'ERR_TLS_CERT_ALTNAME_INVALID', message: / set sslmode=verify-ca in DATABASE_URL,/ }
-  await refuses(t, { DATABASE_URL: byAddress('sslmode=verify-full') }, otherName)
+  await refuses(t, { DATABASE_URL: byAddress('sslmode=verify-full') }, otherName, { source: ROOT })
   await refuses(t, { DATABASE_URL: byAddress('sslmode=require') }, otherName)
   await service(t, { DATABASE_URL: byAddress('sslmode=verify-ca') }).logged('ready')
 })
@@ -118,7 +118,7 @@ t.test('a certificate that nobody signed: exit 1 at once, reason named; trusted 
   const postgres = await secure(t, ['self-signed.crt', 'self-signed.key'])
   const local = (said: string) => ({ DATABASE_URL: `${postgres.here}?sslmode=verify-full${said}` })
   const unsigned = { code: 'DEPTH_ZERO_SELF_SIGNED_CERT', message: / signed it: sslrootcert=FILE in DATABASE_URL\)$/ }
-  await refuses(t, local(''), unsigned)
+  await refuses(t, local(''), unsigned, { source: ROOT })
   await service(t, local(`&sslrootcert=${encodeURIComponent(OTHER)}`)).logged('ready')
 })
 

@@ -182,15 +182,15 @@ t.test('random URLs and methods make no more series', async (t) => {
 const MAX = 'nodejs_eventloop_delay_max_seconds'
 
 /** Blocks the event loop until it shows. */
-function block(app: App): Promise<unknown> {
+function block(app: App, seconds = 0.1): Promise<unknown> {
   return until(
     async () => {
-      const end = performance.now() + 100
+      const end = performance.now() + seconds * 1_000
       while (performance.now() < end);
       await sleep(20) // lets the timer that is late run
       return value(app, MAX)
     },
-    (seconds = 0) => seconds > 0.05,
+    (seen = 0) => seen > seconds / 2,
   )
 }
 
@@ -207,12 +207,12 @@ t.test('for one minute to two', async (t) => {
   mock.timers.enable({ apis: ['setInterval'] })
   t.teardown(() => mock.timers.reset())
   const app = await build(t, OWN)
-  await block(app)
-  const seen = (await value(app, MAX)) as number
+  // Of two seconds, beside which the delays of a busy machine are short.
+  await block(app, 2)
   mock.timers.tick(60_000)
-  t.ok(((await value(app, MAX)) ?? 0) >= seen)
+  t.ok(((await value(app, MAX)) ?? 0) > 1)
   mock.timers.tick(60_000)
-  t.ok(((await value(app, MAX)) ?? 0) < seen)
+  t.ok(((await value(app, MAX)) ?? 0) < 1)
 })
 
 t.test('a HEAD asks nothing', async (t) => {
