@@ -31,7 +31,8 @@ async function fillPool(url: string) {
     async () => {
       const { body } = await ask(`${url}/pool`)
       // A machine that is slow may not open a connection in time.
-      for (let missing = POOL_MAX - Number(body['totalCount']); missing > 0; missing--) held.push(ask(`${url}/transaction`))
+      for (let missing = POOL_MAX - Number(body['totalCount']); missing > 0; missing--)
+        held.push(ask(`${url}/transaction`))
       return body
     },
     ({ totalCount }) => totalCount === POOL_MAX,
