@@ -253,7 +253,7 @@ t.test('a client that reads nothing of its answer is cut off', async (t) => {
 })
 
 t.test('the time to read a pipelined answer is none of the next one, nor is its connection idle', async (t) => {
-  const { client, count, waiting, release } = await start(t, { SEND_TIMEOUT_MS: '300', MAX_CONNECTIONS: '1' })
+  const { client, count, waiting, release } = await start(t, { SEND_TIMEOUT_MS: '3000', MAX_CONNECTIONS: '1' })
   const pipelined = client().get('/large').get('/wait').read()
   await waiting(1)
   await until(
@@ -261,7 +261,7 @@ t.test('the time to read a pipelined answer is none of the next one, nor is its 
     (bytes) => bytes > LARGE,
   )
   // No event tells of a connection that is not cut off.
-  await sleep(900)
+  await sleep(5_000)
   await client().get('/health/live').read().got('200 OK')
   const before = pipelined.bytes
   release()

@@ -174,10 +174,7 @@ t.test('a password that is changed while the sessions of before live on', async 
 })
 
 t.test('transactions that handlers never end are ended, and leave the pool', async (t) => {
-  const { url, service } = await setUp(t, {
-    DATABASE_CONNECT_TIMEOUT_MS: '500',
-    DATABASE_IDLE_TRANSACTION_TIMEOUT_MS: '10000',
-  })
+  const { url, service } = await setUp(t, { DATABASE_IDLE_TRANSACTION_TIMEOUT_MS: '10000' })
   const { live, ready } = probers(t, url)
   await fillPool(url)
   for (let handler = 0; handler < POOL_MAX; handler++) void ask(`${url}/transaction`)
