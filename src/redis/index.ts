@@ -28,7 +28,15 @@ const redis: Feature = {
   parts,
   // Redis' error prefixes, and what ioredis says without a code.
   reasons: {
-    codes: { auth: ['WRONGPASS', 'NOAUTH', 'NOPERM'], readonly: ['READONLY'], loading: ['LOADING'] },
+    codes: {
+      auth: ['WRONGPASS', 'NOAUTH', 'NOPERM'],
+      limit: ['OOM'],
+      loading: ['LOADING'],
+      // It takes no writes: a replica, one whose replicas are away, one that cannot save to its disk.
+      readonly: ['READONLY', 'NOREPLICAS', 'MISCONF'],
+      timeout: ['BUSY'],
+      unreachable: ['MASTERDOWN'],
+    },
     messages: [
       ['timeout', /^Socket timeout|^Command timed out/],
       ['refused', /Connection is closed|^Stream isn't writeable|^Reached the max retries per request/],

@@ -31,11 +31,19 @@ export default fp(
       if (!closing) client.connect().catch(() => {})
     }
 
-    client.on('error', (err: Error & { lastNodeError?: Error }) => {
+    let isRefused = false
+    client.on('connect', () => {
+      isRefused = false
+    })
+    client.on('error', (err: Error & { lastNodeError?: Error; command?: { name: string } }) => {
       lastError = err.lastNodeError ?? err
-      failures.failed(lastError)
+      isRefused = err.command?.name === 'select'
+      failures.failed(lastError, isRefused ? { setting: 'REDIS_URL' } : undefined)
+      // ioredis would say `ready`, and go on in database 0 (ioredis issue 1213).
+      if (isRefused) client.disconnect(true)
     })
     client.on('ready', () => {
+      if (isRefused) return
       lastError = undefined
       failures.over()
       health.invalidate()
@@ -58,7 +66,7 @@ export default fp(
     health.add({
       name: 'redis',
       check: async () => {
-        if (client.status !== 'ready') throw lastError ?? new Error('Connection is closed')
+        if (isRefused || client.status !== 'ready') throw lastError ?? new Error('Connection is closed')
         await ping()
       },
     })

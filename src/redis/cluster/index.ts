@@ -1,7 +1,8 @@
 import { Cluster, type Redis, type RedisOptions } from 'ioredis'
 import { type Config, problemsThatHold, type Settings, text } from '../../core/config/settings.ts'
-import { commonOptions, type Listener, presentAccess, reconnectDelay, type Topology } from '../client.ts'
+import { commonOptions, type Listener, presentAccess, type Topology } from '../client.ts'
 import { areHosts, hosts } from '../hosts.ts'
+import { reconnectDelay } from '../present.ts'
 import { accessOf, problemOf } from '../url.ts'
 
 /** A node that left is in the map of the slots until its replica has taken over: it is asked for this often. */

@@ -1,8 +1,10 @@
 import { Redis, type SentinelConnectionOptions, SentinelConnector } from 'ioredis'
 import { rotating } from '../../core/config/secrets.ts'
 import { type Config, problemsThatHold, type Settings, text } from '../../core/config/settings.ts'
-import { clientOptions, type Options, presentAccess, presentClient, reconnectDelay, type Topology } from '../client.ts'
+import { clientOptions, type Options, presentAccess, type Topology } from '../client.ts'
 import { areHosts, hosts } from '../hosts.ts'
+import { presentClient, reconnectDelay } from '../present.ts'
+import { serves } from '../serves.ts'
 import type { Access } from '../url.ts'
 
 const settings = {
@@ -47,7 +49,7 @@ const sentinel: Topology = {
       ...sentinelOptions(config, access),
     })
     const redis = presentClient(() => new Redis(options(access()) as Options))
-    return { redis, hosts: sentinels.map(({ host }) => host), ping: () => redis.ping() }
+    return { redis, hosts: sentinels.map(({ host }) => host), ping: () => serves(redis) }
   },
 }
 
