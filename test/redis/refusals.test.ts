@@ -90,8 +90,13 @@ t.test('a replica that has lost its master, and serves nothing, is unreachable',
 t.test('a Redis that runs a long script is late', async (t) => {
   const redis = await server(t, { settings: { 'busy-reply-threshold': '1' } })
   const app = await connected(await build(t, { REDIS_URL: redis.url }))
-  const script = app.redis.eval('while true do end', 0).catch(reasonOf)
-  await says(app, 'timeout')
+  const script = command(redis, 'EVAL', 'while true do end', 0).catch(String)
+  const busy = await until(
+    () => app.redis.get('key').catch((err) => err),
+    (err) => String(err?.message).startsWith('BUSY'),
+  )
+  t.equal(reasonOf(busy), 'timeout')
+  t.equal((await health(app)).services.redis.reason, 'timeout')
   await command(redis, 'SCRIPT', 'KILL')
   await says(app, undefined)
   await script
