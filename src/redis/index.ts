@@ -37,6 +37,8 @@ const redis: Feature = {
       timeout: ['BUSY'],
       unreachable: ['MASTERDOWN'],
     },
+    // EXEC says no more than that a command before it failed.
+    causeOf: (err) => Object(err).previousErrors?.[0],
     messages: [
       ['timeout', /^Socket timeout|^Command timed out/],
       ['refused', /Connection is closed|^Stream isn't writeable|^Reached the max retries per request/],

@@ -224,3 +224,14 @@ t.test('the check writes nothing', async (t) => {
   t.equal((await health(app)).status, 'healthy')
   t.match(await command(redis, 'INFO', 'persistence'), /^rdb_changes_since_last_save:0\r$/m)
 })
+
+t.test('a transaction has the reason of the command that failed', async (t) => {
+  const redis = await server(t)
+  await allow(redis, '+@all', '-append')
+  const app = await connected(await build(t, { REDIS_URL: as(redis.url) }))
+  const transaction = () => app.redis.multi().get('key').append('key', 'more').exec().catch(reasonOf)
+  t.equal(await transaction(), 'auth')
+  await allow(redis, '+@all')
+  await command(redis, 'CONFIG', 'SET', 'maxmemory', 1)
+  t.equal(await transaction(), 'limit')
+})
