@@ -4,10 +4,12 @@ import t, { type Test } from 'tap'
 import type { Server } from '../../../dev/server.ts'
 import topology from '../../../src/redis/cluster/index.ts'
 import { build, configure } from '../../support/app.ts'
-import { until } from '../../support/helper.ts'
+import { sharedDatabase, until } from '../../support/helper.ts'
+import { Service } from '../../support/process.ts'
 import { command } from '../../support/redis-command.ts'
 import { DATABASE_URL, eachIsOneProblem } from '../../support/settings.ts'
-import { databasePassed, probers } from '../../support/tools.ts'
+import { databasePassed, Prober, probers } from '../../support/tools.ts'
+import { CLUSTER_RIGHTS, RIGHTS } from '../rights.ts'
 import { cluster, faults, healthy, masters, withoutMaster } from './nodes.ts'
 
 const all = await cluster(t)
@@ -69,6 +71,24 @@ t.test('a master that is full or lacks its replica is degraded, by its reason', 
     await command(one, 'CONFIG', 'SET', setting, 0)
     await healthy(app)
   }
+})
+
+t.test('the user that the documentation makes is enough', async (t) => {
+  for (const server of all.servers) {
+    await command(server, 'ACL', 'SETUSER', 'service', ...RIGHTS, ...CLUSTER_RIGHTS)
+    await command(server, 'ACL', 'LOG', 'RESET')
+  }
+  const REDIS_URL = 'redis://service:password@by-cluster'
+  const service = new Service(t, { ...VARIABLES, REDIS_URL, DATABASE_URL: await sharedDatabase() })
+  await new Prober(t, `${await service.url()}/health`).next(200)
+  for (const server of all.servers) {
+    const refused = (await command(server, 'ACL', 'LOG')) as string[][]
+    t.same(
+      refused.map((entry) => entry[entry.indexOf('object') + 1]).filter((object) => object !== 'client|setinfo'),
+      [],
+    )
+  }
+  t.notMatch(service.output, /^[^{]/m, 'ioredis prints nothing of its own')
 })
 
 t.test('boot waits for no Cluster, and one that comes later is found, and lost', async (t) => {
