@@ -152,7 +152,7 @@ t.test('behind one address, a replica is left for the new master', async (t) => 
 const USER = { username: 'service', password: 'hunter3' }
 const as = (url: string, path = '') => Object.assign(new URL(url), USER, { pathname: path }).href
 const allow = (redis: Server, ...rules: string[]) =>
-  command(redis, 'ACL', 'SETUSER', USER.username, 'on', `>${USER.password}`, '~*', '&*', ...rules)
+  command(redis, 'ACL', 'SETUSER', USER.username, 'on', `>${USER.password}`, '~*', ...rules)
 
 /** Uses nothing of database 0, says why, and does not try more often than without a server. */
 async function isRefused(t: Test, redis: Server, app: App, reason: string) {
