@@ -4,8 +4,11 @@ import { prettyFactory } from 'pino-pretty'
 
 /** Control characters, and those that hide or reorder the text around them. */
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
-/** `user:password@` is left out, and so is a query. A text that can be read otherwise (a raw `#` or `@`) is none. */
-const PLACE = /^(\w+:\/\/)(?:[^/?#]*@)?([^?#@\s]*)(?:\?[^#@]*)?$/
+/**
+ * `user:password@` is left out, and so is a query. A text that can be read otherwise (a raw `#` or `@`, one that is
+ * encoded, what is no port) is none.
+ */
+const PLACE = /^(\w+:\/\/)(?:[^/?#]*@)?((?:(?:\[[\da-f:.]+\]|[\w.-]*)(?::\d+)?,?)+(?:\/[^?#@\s]*)?)(?:\?[^#@]*)?$/i
 
 /** In place of what cannot be told. */
 export const UNTOLD = 'as configured'
@@ -34,10 +37,19 @@ export function prettyLog(colorize: boolean): Transform {
   const prettify = prettyFactory({ colorize, singleLine: true, ignore: 'pid,hostname' })
   const decoder = new StringDecoder()
   let rest = ''
+  const pretty = (line: string) => {
+    try {
+      return prettify(safe(line))
+    } catch {
+      return `${visible(line, '\t')}\n` // what is nested too deeply for pino-pretty, and came from console.log()
+    }
+  }
   const take = (text: string) => {
-    const lines = (rest + text).split('\n')
+    rest += text
+    if (!text.includes('\n')) return '' // else a long line would be split again for each chunk of it
+    const lines = rest.split('\n')
     rest = lines.pop() as string
-    return lines.map((line) => prettify(safe(line))).join('')
+    return lines.map(pretty).join('')
   }
   return new Transform({
     transform: (chunk, _, done) => done(null, take(decoder.write(chunk))),

@@ -195,7 +195,7 @@ export interface DB {
   },
   faults: {
     description: 'the fault suite: tests that stop, freeze and cut off the backends',
-    remove: ['test/faults', 'test/fixtures', 'test/support/names.ts'],
+    remove: ['test/faults', 'test/support/names.ts'],
     edit: [{ file: 'docs/testing.md', lines: ['| `faults/` |'] }],
   },
 }
@@ -206,6 +206,7 @@ export const together: (Part & { without: string[] })[] = [
   { without: ['time-series', 'compose'], remove: ['test/time-series/timescaledb.ts'] },
   { without: ['kubernetes', 'compose'], packages: ['yaml'] },
   { without: ['faults', 'bench'], remove: ['test/support/client.ts'] },
+  { without: ['faults', 'hosts'], remove: ['test/fixtures'] },
 ]
 
 /** What belongs to the skeleton alone, and is gone from every service. */

@@ -17,11 +17,13 @@ export interface ErrorAnswer {
 /** The answer to an error that it knows. */
 export type AnswerTo = (err: unknown) => ErrorAnswer | undefined
 
-const learnt: AnswerTo[] = []
+const own: AnswerTo[] = []
+/** Asked after `own`, although learnt later: `src/app.ts` imports your routes first, and then loads the features. */
+export const ofFeatures: AnswerTo[] = []
 
-/** Adds answers, once, to those of the service. They are asked before those that were learnt before. */
-export function learnAnswers(answers: AnswerTo): void {
-  if (!learnt.includes(answers)) learnt.unshift(answers)
+/** Adds answers, once, ahead of all others that are known so far, and always ahead of those of features. */
+export function learnAnswers(answers: AnswerTo, to: AnswerTo[] = own): void {
+  if (!to.includes(answers)) to.unshift(answers)
 }
 
 /** The answer, and what the log says of it beside the line of the request: nothing without a `level`. */
@@ -49,7 +51,7 @@ export function answerTo(err: unknown): Told {
 }
 
 function fromTable(err: unknown): Told | undefined {
-  for (const answers of learnt) {
+  for (const answers of [...own, ...ofFeatures]) {
     const answer = answers(err)
     if (!answer) continue
     const { status } = answer
@@ -59,10 +61,16 @@ function fromTable(err: unknown): Told | undefined {
   return undefined
 }
 
+/** Characters: PostgreSQL's names have 63. */
+const MAX_NAME = 200
+
 /** Names, which are the service's own. */
 function factsOf(err: unknown): object {
   const { name, code, schema, table, column, constraint } = Object(err)
-  return { type: name, code, schema, table, column, constraint }
+  const names = Object.entries({ type: name, code, schema, table, column, constraint })
+  return Object.fromEntries(
+    names.map(([key, value]) => [key, typeof value === 'string' ? value.slice(0, MAX_NAME) : undefined]),
+  )
 }
 
 /** Those that say so themselves: HttpError, and the errors of http-errors and of @fastify/sensible. */
@@ -80,10 +88,12 @@ function forClient(err: unknown): Told | undefined {
 const MADE_BY_FASTIFY = Symbol.for('fastify-error-generic')
 
 function ofFastify(err: unknown): Told | undefined {
-  const { [MADE_BY_FASTIFY]: made, code, statusCode: status, validationContext } = Object(err)
+  const { [MADE_BY_FASTIFY]: made, code, statusCode: status, validationContext, cause } = Object(err)
   const invalid = err instanceof Error && code === 'FST_ERR_VALIDATION' && typeof validationContext === 'string'
   if ((made !== true && !invalid) || !isStatus(status)) return undefined
-  return status < 500 ? { status, ...textOf(err), invalid } : { status, level: levelOf(status) }
+  if (status < 500) return { status, ...textOf(err), invalid }
+  // @fastify/reply-from, and with it @fastify/http-proxy, makes a 500 of a server that is out of reach.
+  return ofUpstream(cause) ?? { status, level: levelOf(status) }
 }
 
 function ofBackend(err: unknown): Told | undefined {
@@ -111,7 +121,7 @@ function textOf(err: unknown): Pick<ErrorAnswer, 'code' | 'message'> {
 /** What that is to those who read from it, and to those whom a signal tells of it. */
 function isEnd(err: unknown): boolean {
   const { name, code } = Object(err)
-  return name === 'AbortError' || code === 'ECONNRESET'
+  return name === 'AbortError' || code === 'ERR_CANCELED' || code === 'ECONNRESET'
 }
 
 function isStatus(status: unknown): status is number {

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyPluginAsync, FastifyPluginCallback } from 'fastify'
 import type { TProperties } from 'typebox'
 import type { Config } from './config/settings.ts'
-import { type AnswerTo, learnAnswers } from './error-answers.ts'
+import { type AnswerTo, learnAnswers, ofFeatures } from './error-answers.ts'
 import { type ErrorReasons, learnReasons } from './reasons.ts'
 
 /**
@@ -31,7 +31,7 @@ export interface Feature {
   contradictions?(config: Config): string[]
   /** The errors of its backend. */
   reasons?: ErrorReasons
-  /** What clients are told of its errors. Those of a later feature come first. */
+  /** What clients are told of its errors. Those of a later feature come first, and those of `learnAnswers` before all. */
   answers?: AnswerTo
   /** Registered in the order of boot. */
   plugin?: FastifyPluginAsync<FeatureOptions> | FastifyPluginCallback<FeatureOptions>
@@ -53,7 +53,7 @@ export async function compose(...loading: Promise<{ default: Feature }>[]): Prom
   const features = await load(...loading)
   for (const { reasons, answers } of withParts(features)) {
     if (reasons) learnReasons(reasons)
-    if (answers) learnAnswers(answers)
+    if (answers) learnAnswers(answers, ofFeatures)
   }
   return features
 }

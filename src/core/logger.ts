@@ -11,9 +11,10 @@ const MAX_CAUSES = 10
 const MAX_TEXT = 4_000
 /**
  * What JSON need not escape, and a client can send: DEL and the controls above it, which command some terminals, and
- * what breaks a line, has no width or turns the text around. Whoever reads the log with `kubectl logs` sees it raw.
+ * what breaks a line, has no width, hides text (U+E0041) or turns it around. Whoever reads the log with `kubectl logs`
+ * sees it raw.
  */
-const UNSEEN = /[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g
+const UNSEEN = /[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]+/gu
 /** What is logged of an error. */
 const PROPERTIES = ['name', 'code', 'message', 'stack', 'cause', 'errors']
 
@@ -72,7 +73,9 @@ function serializeRequest(request: FastifyRequest | IncomingMessage | null): obj
 
 /** JSON of the same value. The characters can only be in its strings. */
 function escapeUnseen(line: string): string {
-  return line.replace(UNSEEN, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return line.replace(UNSEEN, (characters) =>
+    characters.replace(/./gs, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`),
+  )
 }
 
 /** JSON; the level is `LOG_LEVEL` from the moment the configuration is read. */

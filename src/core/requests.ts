@@ -37,7 +37,8 @@ const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0+-)([0-9a-f]{32})-(?!0+-)[0-9a-f]{16
 class RequestLog extends LogController {
   override incomingRequest(): void {}
 
-  override requestCompleted(_: Error | null | undefined, request: FastifyRequest, reply: FastifyReply): void {
+  override requestCompleted(err: Error | null | undefined, request: FastifyRequest, reply: FastifyReply): void {
+    if (err) request.log.error({ err }, 'failed after the answer')
     write(request, reply, { status: reply.statusCode })
   }
 

@@ -81,16 +81,22 @@ const SLOW = [
   ['uniqueItems', 'maxItems', 'minItems', 'array'],
 ] as const
 
-/** Has nothing checked slowly that is too long for it: a validator that looks for all errors goes on, others stop. */
+/**
+ * Has nothing checked slowly that is too long for it: a validator that looks for all errors goes on, others stop. The
+ * bound can be a part of an `allOf`, and the check of that or of a `$ref`.
+ */
 function guarded<T>(schemas: T): T {
   return JSON.parse(JSON.stringify(schemas), (_, schema) => {
+    let safe = schema
     for (const [check, bound, over, type] of SLOW) {
-      const { [check]: slow, allOf = [], ...rest } = Object(schema)
-      if (slow === undefined || typeof rest[bound] !== 'number') continue
-      const only = { if: { type, [over]: rest[bound] + 1 }, else: { type, [check]: slow } }
-      return { ...rest, allOf: [...allOf, only] }
+      const { [check]: slow, allOf, $ref, ...rest } = Object(safe)
+      const bounds = [rest, ...[allOf].flat()].map((part) => Object(part)[bound]).filter(Number.isInteger)
+      if (bounds.length === 0) continue
+      const max = Math.min(...bounds)
+      const only = { if: { type, [over]: max + 1 }, else: { [check]: slow, allOf, $ref } }
+      safe = { ...rest, [bound]: max, allOf: [only] }
     }
-    return schema
+    return safe
   })
 }
 

@@ -11,10 +11,13 @@ const SETTINGS: Record<string, string> = {
 const REFUSED = /^(28P01|28000|3D000)$/
 const MIGRATION_URL = 'over DATABASE_MIGRATION_URL, or what stands in for it'
 
-/** What the connection is for, and the setting that lets it be clear text. */
+/** Of a certificate: nobody who is trusted signed it. Many providers have an authority of their own. */
+const UNSIGNED = /^(SELF_SIGNED_CERT_IN_CHAIN|DEPTH_ZERO_SELF_SIGNED_CERT|UNABLE_TO_(VERIFY_LEAF|GET_ISSUER)\w+)$/
+
+/** What the connection is for, and how its settings say a parameter of TLS. */
 interface Cures {
   use: Use
-  clear: string
+  set(parameter: string): string
 }
 
 /**
@@ -51,8 +54,11 @@ function withCure(err: Error, cures: Cures): Error {
   return err
 }
 
-function cureOf({ code, message }: pg.DatabaseError, { use, clear }: Cures): string | undefined {
-  if (/does not support SSL/.test(message)) return `give it TLS, or trust the network and set ${clear}`
+function cureOf({ code, message }: pg.DatabaseError, { use, set }: Cures): string | undefined {
+  if (/does not support SSL/.test(message)) return `give it TLS, or trust the network and set ${set('sslmode=disable')}`
+  if (UNSIGNED.test(code as string)) return `name the file of the authority that signed it: ${set('sslrootcert=FILE')}`
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
+    return `connect to a name that it is for, or set ${set('sslmode=verify-ca')}, which takes an authority of your own`
   const hasNone = /client password must be/.test(message)
   if (use === 'migration' && (hasNone || REFUSED.test(code as string))) return MIGRATION_URL
   if (hasNone) return 'DATABASE_URL, POSTGRES_PASSWORD and PGPASSWORD have none'

@@ -32,17 +32,17 @@ export function connectionOptions(config: Config, use: Use = 'service', log?: Fa
   const [part] = parts
   const several = all.length > 1
   const Client = several && part ? part.client(present, config.HEALTH_TIMEOUT_MS) : BoundClient
-  const cures = { use, clear: CLEAR[sourceOf(config, use)] }
+  const cures = { use, set: SET[sourceOf(config, use)] }
   return { ...all[0], several, Client: presentClient(Client, all[0] as ServerOptions, first, cures) }
 }
 
 type Source = 'DATABASE_URL' | 'DATABASE_MIGRATION_URL' | 'POSTGRES_HOST'
 
-/** The setting that asks for clear text. */
-const CLEAR: Record<Source, string> = {
-  DATABASE_URL: 'sslmode=disable in DATABASE_URL',
-  DATABASE_MIGRATION_URL: 'sslmode=disable in DATABASE_MIGRATION_URL',
-  POSTGRES_HOST: 'POSTGRES_SSLMODE=disable',
+/** How each says something of TLS. */
+const SET: Record<Source, (parameter: string) => string> = {
+  DATABASE_URL: (parameter) => `${parameter} in DATABASE_URL`,
+  DATABASE_MIGRATION_URL: (parameter) => `${parameter} in DATABASE_MIGRATION_URL`,
+  POSTGRES_HOST: (parameter) => `POSTGRES_${parameter.replace(/^\w+/, (name) => name.toUpperCase())}`,
 }
 
 function sourceOf(config: Config, use: Use): Source {

@@ -64,6 +64,7 @@ export default fp(
     pool.events = {
       onExhausted: (err, exhaustedMs) => exhausted.failed(err, { exhaustedMs }),
       onFree: exhausted.over,
+      onUnfinished: () => log.warn('a connection came back inside of a transaction, which is rolled back: COMMIT it'),
       onRefused(err) {
         // An open connection proves nothing when a new one is refused, unless the server is only full or slow.
         if (['limit', 'timeout'].includes(reasonOf(err))) return

@@ -16,6 +16,8 @@ interface PoolEvents {
   onExhausted?(err: unknown, exhaustedMs: number): void
   /** Nobody waits any more. */
   onFree?(): void
+  /** A connection was given back inside of a transaction. */
+  onUnfinished?(): void
 }
 
 /**
@@ -96,7 +98,8 @@ export class ServicePool extends pg.Pool {
 
   /**
    * Takes a lost connection back at once, because a handler that never ends never gives it back. When the handler gives
-   * it back later, nothing happens, because pg-pool throws for the second time.
+   * it back later, nothing happens, because pg-pool throws for the second time. One that waits for an answer comes back
+   * when it has all: pg tells of an error before the server has said whether it is still in a transaction.
    */
   #lend(client: pg.PoolClient): pg.PoolClient {
     const giveBack = client.release
@@ -110,15 +113,32 @@ export class ServicePool extends pg.Pool {
     let isLost = false
     const lost = () => {
       isLost = true
+      client.off('drain', answered)
       free(true)
     }
+    const answered = () => client.release()
     client.once('end', lost)
     client.release = (err) => {
+      if (isLost) return
+      client.off('drain', answered)
+      if (!err && isWaiting(client)) return void client.once('drain', answered)
       client.off('end', lost)
-      if (!isLost) free(err || this.#useless.has(client))
+      free(err || this.#isUnfinished(client) || this.#useless.has(client))
     }
     return client
   }
+
+  /** In the transaction of another, the next user would see what that one may see, and would never commit. */
+  #isUnfinished(client: pg.PoolClient): boolean {
+    const isUnfinished = client.getTransactionStatus() !== 'I'
+    if (isUnfinished) this.events.onUnfinished?.()
+    return isUnfinished
+  }
+}
+
+/** pg's `drain` follows when there is no statement without its answer. */
+function isWaiting(client: pg.PoolClient): boolean {
+  return !(client as unknown as { readyForQuery: boolean }).readyForQuery
 }
 
 function close(client: pg.PoolClient): void {

@@ -18,6 +18,8 @@ const SYSTEM = 'system'
  * | `sslcert`, `sslkey` | files of the client's own certificate |
  * | `sslnegotiation` | `direct`: TLS from the first byte |
  * | `channel_binding` | `require`: refuse to log in without; `prefer`: with it where the server offers it |
+ *
+ * The others ask for what holds anyway, and stand in strings that were made for libpq or Prisma.
  */
 const ACCEPTED: Record<string, string[]> = {
   sslmode: ['disable', 'prefer', 'require', 'verify-ca', 'verify-full'],
@@ -28,6 +30,9 @@ const ACCEPTED: Record<string, string[]> = {
   sslsni: ['1'],
   sslnegotiation: ['postgres', 'direct'],
   channel_binding: ['disable', 'prefer', 'require'],
+  sslcompression: ['0'],
+  ssl_min_protocol_version: ['TLSv1', 'TLSv1.1', 'TLSv1.2'],
+  sslaccept: ['strict'],
 }
 const OF_TLS = /ssl|tls|channel_?binding|libpqcompat/i
 
@@ -40,12 +45,12 @@ export function problemOfTls(parameters: URLSearchParams): string | undefined {
     if (!OF_TLS.test(name)) continue
     const values = ACCEPTED[name]
     if (!values) return `has ${name}, which is refused: say in sslmode what is wanted`
-    const [value = '', ...others] = parameters.getAll(name)
+    const [value, ...others] = new Set(parameters.getAll(name))
     if (others.length > 0) return `says ${name} twice`
     if (!value || (values.length > 0 && !values.includes(value))) return `has ${name}, which takes ${wanted(name)}`
   }
   const said = Object.fromEntries(parameters)
-  if (said['ssl'] && said['sslmode']) return 'has both ssl and sslmode'
+  if (said['ssl'] && said['sslmode'] === 'disable') return 'has both ssl and sslmode=disable'
   const needsTls = said['sslnegotiation'] === 'direct' || said['channel_binding'] === 'require'
   if (said['sslmode'] === 'disable' && needsTls) return 'has sslmode=disable, and asks for what only TLS has'
   if (!said['sslcert'] !== !said['sslkey']) return 'has one of sslcert and sslkey without the other'

@@ -9,11 +9,11 @@ const NAME = /app"?\s*\.\s*"?tenant_id/i
 const LOCAL = /set_config\(\s*'app\.tenant_id'\s*,[^,]*,\s*(?:true|\$(\d+))\s*\)/gi
 /** Opens or ends a transaction itself, or may: it cannot run inside of another one. */
 const TRANSACTION = /^\s*(begin|start|call)\b|;\s*(begin|start)\s*(;|transaction|work|isolation)|\b(commit|rollback)\b/i
-const COMMIT = /^\s*(commit|end)\b/i
+const COMMIT = /^\s*end\b|\bcommit\b/i
 
 /** As pg takes it: a text or an object, values, a callback. */
 type Query = (...args: unknown[]) => Promise<unknown>
-type Statement = { text?: unknown; values?: unknown; submit?: unknown; callback?: unknown }
+type Statement = { text?: unknown; values?: unknown; submit?: unknown; callback?: unknown; cursor?: Statement }
 
 /**
  * A tenant that is set for the session (`set app.tenant_id = …`) opens its rows to the next user of the connection. So
@@ -27,8 +27,10 @@ export function guardSessions(pool: ServicePool, log: FastifyBaseLogger): void {
     let isSet = false
     const guarded = (...args: unknown[]) => {
       const statement: Statement = Object(typeof args[0] === 'string' ? { text: args[0] } : args[0])
-      const text = String(statement.text)
-      if (setsTenant(text, statement.values ?? args[1])) {
+      // A stream of pg-query-stream has them in its cursor.
+      const { text: said, values } = statement.cursor ?? statement
+      const text = String(said)
+      if (setsTenant(text, Array.isArray(args[1]) ? args[1] : values)) {
         isSet = true
         pool.discard(client)
         if (!isTold) log.warn(SESSION)

@@ -34,8 +34,8 @@ export async function withTenant<DB, T>(
 }
 
 /**
- * The same for the rest of a transaction that is open already, such as one of `transact`.
- * Throws TypeError when the id is no UUID, and with `active` TenantInactiveError; the transaction then has no tenant.
+ * The same for the rest of a transaction that is open already, such as one of `transact`. Throws TypeError when the id is
+ * no UUID; the transaction then has the tenant of before. With `active` throws TenantInactiveError; it then has none.
  */
 export async function setTenant<DB>(
   trx: Transaction<DB>,

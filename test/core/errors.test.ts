@@ -157,6 +157,7 @@ t.test('what a handler makes for the client arrives', async (t) => {
     gone: new HttpError(410, 'It is gone'),
     caused: new HttpError(409, 'It is taken', { code: 'TAKEN', headers, cause }),
     later: new HttpError(503, 'Not today', { headers }),
+    range: new HttpError(416, '', { headers: { 'content-range': 'bytes */9' } }),
     nameless: new HttpError(444, ''),
     mute: { status: 404, expose: true },
     // http-errors, and with it @fastify/sensible.
@@ -164,6 +165,10 @@ t.test('what a handler makes for the client arrives', async (t) => {
     object: { status: 404, expose: true, message: 'No such note', code: 7 },
     plugin: new errorCodes.FST_ERR_CTP_INVALID_MEDIA_TYPE('text/hunter2'),
     broken: new errorCodes.FST_ERR_DEC_MISSING_DEPENDENCY('hunter2'),
+    // As @fastify/reply-from makes it.
+    proxied: new errorCodes.FST_ERR_DEC_MISSING_DEPENDENCY('hunter2', {
+      cause: Object.assign(new Error('hunter2'), { code: 'ECONNREFUSED' }),
+    }),
   })
   t.match(await ask('gone'), {
     body: { statusCode: 410, error: 'Gone', message: 'It is gone' },
@@ -180,6 +185,7 @@ t.test('what a handler makes for the client arrives', async (t) => {
     headers: { 'retry-after': '7' },
     logs: [{ level: 40 }],
   })
+  t.match(await ask('range'), { statusCode: 416, headers: { 'content-range': 'bytes */9' } })
   t.match(await ask('teapot'), { body: { statusCode: 418, message: 'Short and stout' }, logs: { length: 0 } })
   t.same((await ask('object')).body, { statusCode: 404, error: 'Not Found', message: 'No such note' })
   t.match(await ask('plugin'), {
@@ -187,6 +193,7 @@ t.test('what a handler makes for the client arrives', async (t) => {
     logs: { length: 0 },
   })
   t.match(await ask('broken'), { body: SHAPE[500], logs: [{ level: 50 }] })
+  t.match(await ask('proxied'), { body: SHAPE[502], logs: [{ level: 40, msg: 'upstream failed' }] })
   t.same((await ask('nameless')).body, { statusCode: 444, error: 'Error', message: 'Error' })
   t.same((await ask('mute')).body, { statusCode: 404, error: 'Not Found', message: 'Not Found' })
   t.same((await ask('/send/gone')).body.message, 'It is gone')
@@ -204,7 +211,7 @@ t.test('a service adds answers of its own, ahead of those of the skeleton', asyn
   learnAnswers(answers)
   learnAnswers(answers)
   const { ask } = await thrower(t, {
-    stock: new OutOfStock('hunter2'),
+    stock: Object.assign(new OutOfStock('hunter2'), { table: { row: 'hunter2' }, column: 'c'.repeat(1_000) }),
     raised: withCode('P0001', 'hunter2'),
     slug: Object.assign(withCode('23505', 'hunter2'), { constraint: 'notes_slug_key' }),
     other: withCode('23505', 'hunter2'),
@@ -212,7 +219,7 @@ t.test('a service adds answers of its own, ahead of those of the skeleton', asyn
   })
   const { body, logs } = await ask('stock')
   t.same(body, { statusCode: 409, code: 'OUT_OF_STOCK', error: 'Conflict', message: 'There is none left' })
-  t.match(logs, [{ level: 30, msg: 'request refused', status: 409 }])
+  t.match(logs, [{ level: 30, msg: 'request refused', status: 409, table: undefined, column: 'c'.repeat(200) }])
   t.match(await ask('raised'), { statusCode: 422, logs: [{ level: 40, code: 'P0001' }] })
   t.same((await ask('slug')).body, SHAPE[400])
   t.equal((await ask('other')).statusCode, 409)
@@ -316,6 +323,16 @@ async function raw(app: App, request: string): Promise<string> {
 }
 
 const GET = (url: string) => `GET ${url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`
+
+t.test('what fails after the answer is logged', async (t) => {
+  const { ask } = await thrower(t, {}, async (fastify) => {
+    const onResponse = async () => {
+      throw new Error('of a hook')
+    }
+    fastify.get('/late', { onResponse }, async () => ({}))
+  })
+  t.match((await ask('/late')).logs, [{ level: 50, msg: 'failed after the answer', err: { message: 'of a hook' } }])
+})
 
 t.test('an answer that has begun is cut off, and no answer follows it', async (t) => {
   const app = await build(t, { MIGRATIONS: 'off' }, async (fastify) => {

@@ -177,7 +177,8 @@ t.test('a URL or an error without secrets is left as it is', async (t) => {
 t.test('a line holds no character that commands a terminal or hides text, and says the same', async (t) => {
   const lines: string[] = []
   const log = pino(logger, { write: (line: string) => void lines.push(line) })
-  const text = 'a\n\r\b\x07\x1b[2J\x7f\x85\x9b31m\u061c\u200b\u200f\u2028\u2029\u202e\u2066\ufeff\\u001bé💥z'
+  const text =
+    'a\n\r\b\x07\x1b[2J\x7f\x85\x9b31m\u061c\u200b\u200f\u2028\u2029\u202e\u2066\ufeff\u00ad\ufff9\u{e0041}\\u001bé💥z'
   log.info({ text, [text]: text }, text)
   log.info({ password: 'hunter2', text }, text)
   t.notMatch(lines.join('').replaceAll('\n', ''), /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u)

@@ -189,6 +189,34 @@ t.test('what Node refuses has an id, a line, and is counted', async (t) => {
   t.same(Object.fromEntries(app.refusals), { 400: 2, 417: 1, 431: 1 })
 })
 
+t.test('a request with two lengths, or a body that names a prototype, reaches no handler', async (t) => {
+  let reached = 0
+  const app = await build(t, { MIGRATIONS: 'off' }, async (fastify) => {
+    fastify.post('/things', async () => ++reached)
+  })
+  await app.listen({ port: 0 })
+  const ask = async (headers: string, body: string) => {
+    const post = `POST /things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${headers}\r\n\r\n`
+    const socket = await send(t, app, post + body)
+    const answer = String((await event(socket, 'data'))[0])
+    socket.destroy()
+    return answer.split(' ')[1]
+  }
+  const ofJson = (body: string) => ask(`Content-Length: ${body.length}`, body)
+  t.equal(await ofJson('{"a":1}'), '200')
+  for (const refused of [
+    () => ask('Content-Length: 2\r\nTransfer-Encoding: chunked', '0\r\n\r\n'),
+    () => ask('Content-Length: 2\r\nContent-Length: 3', '{} '),
+    () => ask('Transfer-Encoding: chunked, identity', '0\r\n\r\n'),
+    () => ofJson('{"__proto__":{"admin":true}}'),
+    () => ofJson('{"a":[{"\\u005f_proto__":{"admin":true}}]}'),
+    () => ofJson('{"constructor":{"prototype":{"admin":true}}}'),
+  ]) {
+    t.equal(await refused(), '400')
+  }
+  t.equal(reached, 1)
+})
+
 t.test('what does not arrive in time is refused; a connection that was only opened is closed', async (t) => {
   const app = await build(t, { MIGRATIONS: 'off', HEADERS_TIMEOUT_MS: '1', KEEP_ALIVE_TIMEOUT_MS: '3000' })
   await app.listen({ port: 0 })

@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type RequestListener, request } from 'node:http'
+import https from 'node:https'
 import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { build } from '../support/app.ts'
@@ -33,6 +34,15 @@ t.test('what another server answers, or does not, is told as that server’s fai
   t.teardown(() => garbled.close())
   await event(garbled, 'listening')
   const nonsense = `http://127.0.0.1:${(garbled.address() as AddressInfo).port}`
+  const packed = await upstream(t, (_, response) => {
+    response.writeHead(200, { 'content-encoding': 'gzip' }).end('hunter2')
+  })
+  const loop = await upstream(t, (_, response) => {
+    response.writeHead(302, { location: '/' }).end()
+  })
+  const wordy = await upstream(t, (_, response) => {
+    response.writeHead(200, { 'x-in': 'hunter2'.repeat(5_000) }).end()
+  })
   const nowhere = await upstream(t, () => {}, { closed: true })
 
   /** As axios, got and ky throw for a status that is an error. */
@@ -51,10 +61,20 @@ t.test('what another server answers, or does not, is told as that server’s fai
     'fetch, cut off': [BAD_GATEWAY, () => fetch(cut)],
     'fetch, cut off in the body': [BAD_GATEWAY, async () => (await fetch(half)).text()],
     'fetch, no HTTP': [BAD_GATEWAY, () => fetch(nonsense)],
+    'fetch, not packed as it says': [BAD_GATEWAY, async () => (await fetch(packed)).text()],
+    'fetch, redirected without end': [BAD_GATEWAY, () => fetch(loop)],
+    'fetch, too many headers': [BAD_GATEWAY, () => fetch(wordy)],
     'fetch, late': [LATE, () => fetch(silent, { signal: AbortSignal.timeout(20) })],
     'node:http, refused': [BAD_GATEWAY, node(nowhere)],
     'node:http, cut off': [BAD_GATEWAY, node(cut)],
     'node:http, no HTTP': [BAD_GATEWAY, node(nonsense)],
+    'node:https, no TLS': [
+      BAD_GATEWAY,
+      async () => {
+        const [err] = await event(https.get(silent.replace('http', 'https')), 'error')
+        throw err
+      },
+    ],
     'axios, a status': [
       BAD_GATEWAY,
       thrower((answer) => {
@@ -76,6 +96,15 @@ t.test('what another server answers, or does not, is told as that server’s fai
       thrower((answer) => ({ code: 'UND_ERR_RESPONSE', statusCode: 401, headers: headersOf(answer), body: 'hunter2' })),
     ],
     'axios, late': [LATE, thrower(() => ({ code: 'ECONNABORTED', message: 'timeout of 20ms exceeded' }))],
+    'axios, cancelled by a timer': [
+      LATE,
+      async () => {
+        const signal = AbortSignal.timeout(1)
+        await fetch(silent, { signal }).catch(() => {})
+        throw Object.assign(new Error('canceled'), { name: 'CanceledError', code: 'ERR_CANCELED', config: { signal } })
+      },
+    ],
+    'axios, redirected without end': [BAD_GATEWAY, thrower(() => ({ code: 'ERR_FR_TOO_MANY_REDIRECTS' }))],
     'undici, late': [LATE, thrower(() => ({ name: 'TypeError', cause: { code: 'UND_ERR_HEADERS_TIMEOUT' } }))],
   }
   const app = await build(t, { MIGRATIONS: 'off' }, async (fastify) => {

@@ -13,6 +13,11 @@ const body = {
     // Takes longer than the sun has, on a text that does not fit.
     slow: { type: 'string', maxLength: 5, pattern: '^(a+)+$' },
     few: { type: 'array', maxItems: 2, uniqueItems: true },
+    // The same, with the bound elsewhere.
+    split: { type: 'string', allOf: [{ maxLength: 5 }, { pattern: '^(a+)+$' }] },
+    apart: { type: 'string', maxLength: 5, allOf: [{ pattern: '^(a+)+$' }] },
+    named: { type: 'string', maxLength: 5, $ref: 'slow#' },
+    none: { type: ['string', 'null'], maxLength: 5, pattern: '^a*$' },
     either: { if: { type: 'number' }, else: { type: 'string', minLength: 2 } },
   },
 }
@@ -20,6 +25,7 @@ const body = {
 async function validator(t: Test, more?: FastifyPluginAsync) {
   const app = await build(t, { MIGRATIONS: 'off' }, async (fastify) => {
     fastify.addSchema({ $id: 'colour', type: 'string', enum: ['red', 'green'] })
+    fastify.addSchema({ $id: 'slow', type: 'string', pattern: '^(a+)+$' })
     fastify.post('/things', { schema: { body } }, async () => ({}))
     const number = { type: 'object', properties: { a: { type: 'integer' }, B: { type: 'integer' } } }
     fastify.get('/things/:a/:B', { schema: { params: number } }, async () => ({}))
@@ -90,6 +96,18 @@ t.test('a hostile body gets a short answer, for which little is done', async (t)
     ],
     'a slow check is not made of what is too long for it',
   )
+  const slow = `${'a'.repeat(5_000)}!`
+  t.same(
+    await told({ split: slow, apart: slow, named: slow, none: null }),
+    [
+      required,
+      ...['split', 'apart', 'named'].map((name) => {
+        return { path: `body/${name}`, message: 'must NOT have more than 5 characters' }
+      }),
+    ],
+    'wherever its bound is',
+  )
+  t.match(await told({ split: 'b', named: 'b' }), [required, { path: 'body/split' }, { path: 'body/named' }])
   t.match(await told({ few: [1, 1] }), [required, { path: 'body/few', message: /identical/ }])
   t.match(await told({ name: 'A', quantity: 1 }), [{ path: 'body/name', message: 'must match pattern "^[a-z]*$"' }])
 })

@@ -6,7 +6,7 @@ import { type App, build } from '../support/app.ts'
 import { backends, database, event, query, until } from '../support/helper.ts'
 
 interface Things {
-  things: { id: string; owner: number | null; slug: string; size: number; made: string; data: unknown }
+  refused_things: { id: string; owner: number | null; slug: string; size: number; made: string; data: unknown }
 }
 
 /** The service, with a table that has a constraint of each kind, and a route that does what the body says to it. */
@@ -15,10 +15,10 @@ async function withThings(t: import('tap').Test): Promise<App> {
   await query(
     url,
     `create extension if not exists btree_gist;
-    create table owners (id int primary key);
-    create table things (
+    create table refused_owners (id int primary key);
+    create table refused_things (
       id uuid primary key default gen_random_uuid(),
-      owner int references owners,
+      owner int references refused_owners,
       slug varchar(9) not null unique,
       size smallint check (size > 0),
       made date,
@@ -28,18 +28,18 @@ async function withThings(t: import('tap').Test): Promise<App> {
   )
   return build(t, { DATABASE_URL: url }, async (fastify) => {
     const db = fastify.db as unknown as Kysely<DB & Things>
-    fastify.post('/things', async ({ body }) => {
+    fastify.post('/refused_things', async ({ body }) => {
       await db
-        .insertInto('things')
+        .insertInto('refused_things')
         .values(body as never)
         .execute()
       return {}
     })
-    fastify.get<{ Params: { id: string } }>('/things/:id', ({ params }) =>
-      db.selectFrom('things').selectAll().where('id', '=', params.id).executeTakeFirstOrThrow(),
+    fastify.get<{ Params: { id: string } }>('/refused_things/:id', ({ params }) =>
+      db.selectFrom('refused_things').selectAll().where('id', '=', params.id).executeTakeFirstOrThrow(),
     )
     fastify.get('/zero', () => sql`select 1 / 0`.execute(db))
-    fastify.get('/rights', () => sql`set role pg_monitor; select * from things`.execute(db))
+    fastify.get('/rights', () => sql`set role pg_monitor; select * from refused_things`.execute(db))
     fastify.get<{ Params: { state: string } }>('/raise/:state', ({ params }) =>
       sql.raw(`do $$ begin raise exception 'hunter2' using errcode = '${params.state}'; end $$`).execute(db),
     )
@@ -48,7 +48,7 @@ async function withThings(t: import('tap').Test): Promise<App> {
 
 t.test('what PostgreSQL refuses is told to the client, without its value or the constraint', async (t) => {
   const app = await withThings(t)
-  const post = (payload: object) => app.inject({ method: 'POST', url: '/things', payload })
+  const post = (payload: object) => app.inject({ method: 'POST', url: '/refused_things', payload })
   t.equal((await post({ slug: 'hunter2', made: '2026-01-01' })).statusCode, 200)
 
   for (const [status, code, state, ask] of [
@@ -57,7 +57,7 @@ t.test('what PostgreSQL refuses is told to the client, without its value or the 
     [409, 'OVERLAP', '23P01', () => post({ slug: 'b', made: '2026-01-01' })],
     [422, 'MISSING_VALUE', '23502', () => post({ slug: null })],
     [422, 'REFUSED_VALUE', '23514', () => post({ slug: 'c', size: -666 })],
-    [400, 'INVALID_VALUE', '22P02', () => app.inject('/things/hunter2')],
+    [400, 'INVALID_VALUE', '22P02', () => app.inject('/refused_things/hunter2')],
     [400, 'INVALID_VALUE', '22001', () => post({ slug: 'hunter2 and more' })],
     [400, 'INVALID_VALUE', '22003', () => post({ slug: 'd', size: 66_666 })],
     [400, 'INVALID_VALUE', '22007', () => post({ slug: 'e', made: 'hunter2' })],
@@ -69,17 +69,17 @@ t.test('what PostgreSQL refuses is told to the client, without its value or the 
     const answer = await ask()
     t.equal(answer.statusCode, status, state)
     t.match(answer.json(), { statusCode: status, code, error: String, message: String })
-    t.notMatch(answer.body, /hunter2|666|things|slug|constraint/i)
+    t.notMatch(answer.body, /hunter2|666|refused_things|slug|constraint/i)
     const lines = app.logs.filter(({ level }) => level >= 30)
     t.match(lines, [
       { level: 30, msg: 'request refused', code: state },
       { msg: 'request', status },
     ])
     t.notMatch(JSON.stringify(lines), /hunter2|666/)
-    if (state === '23505') t.match(lines[0], { table: 'things', constraint: 'things_slug_key' })
+    if (state === '23505') t.match(lines[0], { table: 'refused_things', constraint: 'refused_things_slug_key' })
   }
 
-  const missing = await app.inject('/things/00000000-0000-4000-8000-000000000000')
+  const missing = await app.inject('/refused_things/00000000-0000-4000-8000-000000000000')
   t.same(missing.json(), { statusCode: 404, error: 'Not Found', message: 'Not Found' })
 })
 

@@ -230,3 +230,31 @@ t.test('what was asked of a pooler before a black hole is given up behind it', n
   proxy.heal()
   await asked
 })
+
+t.test('nobody gets a connection inside of the transaction of the last user', async (t) => {
+  const { pg, logs } = await build(t, { DATABASE_POOL_MAX: '1' })
+  const warnings = () => logs.filter(({ msg }) => msg.includes('COMMIT')).length
+  const next = async () => (await pg.query("select current_setting('app.name', true) as name")).rows[0].name
+  await pg.query("begin; set local app.name = 'open'")
+  t.notOk(await next())
+  const client = await pg.connect()
+  await client.query("begin; set local app.name = 'failed'")
+  await t.rejects(client.query('select 1 / 0'), { code: '22012' })
+  client.release()
+  t.notOk(await next())
+  t.equal(warnings(), 2)
+  const hasty = await pg.connect()
+  const begun = hasty.query("begin; set local app.name = 'not awaited'")
+  hasty.release()
+  await begun
+  t.notOk(await next())
+  t.equal(warnings(), 3)
+  const pid = async () => (await pg.query('select pg_backend_pid() as pid')).rows[0].pid
+  const before = await pid()
+  await t.rejects(
+    pg.transact((client) => client.query('select 1 / 0')),
+    { code: '22012' },
+  )
+  t.equal(await pid(), before, 'one that was rolled back is kept')
+  t.equal(warnings(), 3)
+})

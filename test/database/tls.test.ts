@@ -31,15 +31,20 @@ const cases: [NodeJS.ProcessEnv, false | object][] = [
   [{ POSTGRES_HOST: 'db' }, false],
   [{ ...url('db'), ...production }, VERIFIED],
   [{ POSTGRES_HOST: 'db', ...production }, VERIFIED],
+  [{ ...url('app.localhost'), ...production }, VERIFIED],
+  [{ ...url('localhost.'), ...production }, VERIFIED],
   [{ POSTGRES_HOST: 'db.example' }, VERIFIED],
   [{ POSTGRES_HOST: 'db.example', POSTGRES_SSLMODE: 'disable', ...production }, false],
   [{ POSTGRES_HOST: 'localhost', POSTGRES_SSLMODE: 'verify-full' }, VERIFIED],
   // What is said counts, whatever the host is.
   [{ ...asked('sslmode=disable'), ...production }, false],
   [asked('sslmode=disable&sslrootcert=/does/not/exist'), false],
-  ...['sslmode=verify-full', 'sslmode=require', 'sslmode=prefer', 'ssl=true', 'ssl=1', 'sslmode=require&sslsni=1'].map(
-    (said): [NodeJS.ProcessEnv, object] => [url(`localhost/app?${said}`), VERIFIED],
-  ),
+  ...[
+    ...['sslmode=verify-full', 'sslmode=require', 'sslmode=prefer', 'ssl=true', 'ssl=1', 'sslmode=require&sslsni=1'],
+    // Said twice, or of what holds anyway.
+    ...['ssl=true&sslmode=require', 'sslmode=require&sslmode=require', 'sslmode=require&sslcompression=0'],
+    ...['sslmode=require&ssl_min_protocol_version=TLSv1.2', 'sslmode=require&sslaccept=strict'],
+  ].map((said): [NodeJS.ProcessEnv, object] => [url(`localhost/app?${said}`), VERIFIED]),
   [url('localhost/app?sslnegotiation=direct'), VERIFIED],
   [url('localhost/app?channel_binding=require'), VERIFIED],
   [url('localhost/app?sslrootcert=system'), VERIFIED],
@@ -130,7 +135,7 @@ const problems: [string, string][] = [
   ...['ssl=require', 'ssl=no-verify', 'ssl=0', 'ssl=false', 'ssl=', 'ssl={"rejectUnauthorized":false}'].map(
     (said): [string, string] => [said, ssl],
   ),
-  ['ssl=true&sslmode=disable', 'has both ssl and sslmode'],
+  ['ssl=true&sslmode=disable', 'has both ssl and sslmode=disable'],
   ['sslmode=verify-full&sslmode=disable', 'says sslmode twice'],
   ['uselibpqcompat=true&sslmode=verify-ca&sslrootcert=/dev/null', refused('uselibpqcompat')],
   ['uselibpqcompat=true&sslmode=require', refused('uselibpqcompat')],
@@ -138,7 +143,8 @@ const problems: [string, string][] = [
   ['tls=true', refused('tls')],
   ['sslcrl=/dev/null', refused('sslcrl')],
   ['sslpassword=hunter2', refused('sslpassword')],
-  ['ssl_min_protocol_version=TLSv1', refused('ssl_min_protocol_version')],
+  ['ssl_min_protocol_version=TLSv1.3', 'has ssl_min_protocol_version, which takes TLSv1, TLSv1.1, TLSv1.2'],
+  ['sslaccept=accept_invalid_certs', 'has sslaccept, which takes strict'],
   ['sslmode=verify-ca', ca],
   ['sslmode=verify-ca&sslrootcert=system', ca],
   ['sslrootcert=', 'has sslrootcert, which takes the path of a file'],

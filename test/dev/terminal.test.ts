@@ -82,6 +82,20 @@ t.test('the log keeps its colours, the stack of an error its lines, and both the
   )
 })
 
+t.test('a line may be as long and as deep as it likes', async (t) => {
+  const log = prettyLog(false)
+  const deep = `{"level":30,"msg":"deep","body":${'['.repeat(5_000)}"\u202e"${']'.repeat(5_000)}}`
+  log.write(`${deep}\n`)
+  t.ok(String(log.read()).includes('["\\u{202e}"]]'), 'too deep for pino-pretty')
+  // In small pieces it took 46 s.
+  for (let piece = 0; piece < 10_000; piece += 1) log.write('x'.repeat(1_024))
+  t.equal(log.read(), null, 'the line has not ended')
+  log.end()
+  let bytes = 0
+  for await (const chunk of log) bytes += (chunk as Buffer).length
+  t.equal(bytes, 10_240_001)
+})
+
 t.test('of a URL the place is told, and nothing that can be a secret', async (t) => {
   const places = {
     'postgres://app:hunter2@db:5432/app': 'postgres://db:5432/app',
@@ -95,6 +109,8 @@ t.test('of a URL the place is told, and nothing that can be a secret', async (t)
   for (const [url, expected] of Object.entries(places)) t.equal(place(url), expected)
   const unclear = [
     'postgres://app:hunter2#hunter2@db/app',
+    'postgres://app:hunter2%40db/app',
+    'postgres://app:hunter2/app',
     'postgres://app:hunter2/hunter2@db/app',
     'postgres://app:hunter2?hunter2@db/app',
     'postgres://db/app?password=hunter2@hunter2',

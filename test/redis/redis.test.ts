@@ -135,6 +135,25 @@ t.test('a connection that ioredis has given up is opened again', async (t) => {
   t.equal(await app.redis.ping(), 'PONG')
 })
 
+t.test('a Redis that takes no writes asks clients to come back', async (t) => {
+  const redis = await startRedis()
+  t.teardown(() => redis.close())
+  const app = await connected(
+    await build(t, { REDIS_URL: redis.url }, async (fastify) => {
+      fastify.get('/', () => fastify.redis.set('key', 'value'))
+    }),
+  )
+  for (const [setting, value, reason] of [
+    ['min-replicas-to-write', '1', 'readonly'],
+    ['maxmemory', '1', 'limit'],
+  ] as const) {
+    await app.redis.config('SET', setting, value)
+    t.match(await app.inject('/'), { statusCode: 503, headers: { 'retry-after': '1' } }, setting)
+    t.match(app.logs.filter(({ msg }) => msg === 'backend unavailable').at(-1), { level: 40, reason })
+    await app.redis.config('SET', setting, '0')
+  }
+})
+
 eachIsOneProblem(t, [
   [{ DATABASE_URL, REDIS_URL: 'redis://:hunter2@host:port' }, 'REDIS_URL is not a URL of a Redis'],
   ...['hunter2%zz', '12#hunter2', '12/hunter2', '12?hunter2'].map((password): [NodeJS.ProcessEnv, string] => [

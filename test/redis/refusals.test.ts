@@ -76,13 +76,13 @@ t.test('a Redis that cannot save to its disk is readonly', async (t) => {
   await says(app, undefined)
 })
 
-t.test('a replica that has lost its master, and serves nothing, is unreachable', async (t) => {
+t.test('a replica that has lost its master, and serves nothing, is loading', async (t) => {
   const redis = await server(t)
   const app = await connected(await build(t, { REDIS_URL: redis.url }))
   await command(redis, 'CONFIG', 'SET', 'replica-serve-stale-data', 'no')
   await command(redis, 'REPLICAOF', '127.0.0.1', '1')
-  t.equal((await health(app)).services.redis.reason, 'unreachable')
-  t.equal(reasonOf(await app.redis.get('key').catch((err) => err)), 'unreachable')
+  t.equal((await health(app)).services.redis.reason, 'loading')
+  t.equal(reasonOf(await app.redis.get('key').catch((err) => err)), 'loading')
   await command(redis, 'REPLICAOF', 'NO', 'ONE')
   await says(app, undefined)
 })

@@ -106,11 +106,12 @@ export const CHECKS = ['database', 'redis']
 /** Readiness of a service without checks of its own, whatever test/env.ts says of those. */
 export const SKELETON_READINESS = { READINESS_REQUIRES: 'database' }
 
-/** A folder with the project's migrations and some of the test's own: contents by file name. */
-export function migrationsFolder(t: Test, files: Record<string, string>): string {
+/** A folder with the project's migrations, or with `those` of them, and some of the test's own: contents by file name. */
+export function migrationsFolder(t: Test, files: Record<string, string>, those = /^/): string {
   const folder = path.join(ROOT, 'migrations')
   // Not copies: what they import lies where they lie.
-  const own = readdirSync(folder).map((name) => [name, `export * from '${pathToFileURL(path.join(folder, name))}'\n`])
+  const names = readdirSync(folder).filter((name) => those.test(name))
+  const own = names.map((name) => [name, `export * from '${pathToFileURL(path.join(folder, name))}'\n`])
   return t.testdir({ ...Object.fromEntries(own), ...files })
 }
 

@@ -98,6 +98,22 @@ export const ATTACKS: Record<string, Attack> = {
     named: ['policy support on notes'],
     right: 'drop policy support on notes; create policy support on notes as restrictive for select using (true)',
   },
+  'another policy on the table of tenants': {
+    made: 'grant select on tenants to shop; create policy support on tenants using (true)',
+    attack: ['select name as text from tenants'],
+    told: [['A', 'Z']],
+    named: ['policy support on tenants'],
+    right: 'drop policy support on tenants',
+    safe: [['A']],
+  },
+  'a table whose policies are switched off': {
+    made: 'grant select on tenants to shop; alter table tenants disable row level security',
+    attack: ['select name as text from tenants'],
+    told: [['A', 'Z']],
+    named: ['table tenants'],
+    right: 'alter table tenants enable row level security',
+    safe: [['A']],
+  },
   'a policy that reads more': {
     ...SEES,
     made: 'alter policy tenant_isolation on notes using (true)',
@@ -121,6 +137,14 @@ export const ATTACKS: Record<string, Attack> = {
     named: ['table notes'],
     right: "call isolate_tenants('notes')",
     safe: [['of a']],
+  },
+  'a policy whose column has another name, so that keys are not looked at': {
+    made: 'alter table notes rename tenant_id to tenant; create unique index on notes (text)',
+    attack: ['of z', 'other'].map((text) => `insert into notes (tenant, text) values ('${A}', '${text}')`),
+    told: ['23505', []],
+    named: ['policy tenant_isolation on notes'],
+    right: 'alter table notes rename tenant to tenant_id; drop index notes_text_idx',
+    safe: ['42703', '42703'],
   },
   'a policy for some commands': {
     made: `drop policy tenant_isolation on notes; create policy tenant_isolation on notes for select
@@ -210,6 +234,19 @@ export const ATTACKS: Record<string, Attack> = {
     named: ['function texts()'],
     right: 'alter function texts() reset app.tenant_id',
     safe: [['of a']],
+  },
+  'a function that spells the setting in another way': {
+    made: `create function texts() returns table (text text) language plpgsql as $$
+           begin set local "app"."tenant_id" = '${Z}'; return query select notes.text from notes; end $$;
+           create function more_texts() returns table (text text) language plpgsql as $$
+           begin perform set_config(E'app.tenant_id', '${Z}', true); return query select notes.text from notes; end $$;
+           create function all_texts() returns table (text text) language plpgsql as $$
+           begin perform set_config($name$app.tenant_id$name$, '${Z}', true); return query select notes.text from notes; end $$`,
+    attack: ['select text from texts()', 'select text from more_texts()', 'select text from all_texts()'],
+    told: [['of z'], ['of z'], ['of z']],
+    named: ['function all_texts()', 'function more_texts()', 'function texts()'],
+    right: 'drop function texts(), more_texts(), all_texts()',
+    safe: ['42883', '42883', '42883'],
   },
   'a function that sets the tenant': {
     made: `create function texts() returns table (text text) language plpgsql as $$

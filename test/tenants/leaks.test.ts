@@ -8,10 +8,11 @@ import { build, configure } from '../support/app.ts'
 import { database, query } from '../support/helper.ts'
 import { A, ATTACKS, type Attack, type Outcome, Z } from './attacks.ts'
 import { leaks } from './leaks.ts'
+import { skeletonMigrations } from './migrations.ts'
 
 /**
  * A database whose migrations a superuser ran, with a note of A and one of Z; `shop` serves, and bypasses nothing. All
- * lies in a schema of its own, since a service's tables can have any name.
+ * lies in a schema of its own, as it may in a service.
  */
 const postgres = await startPostgres()
 t.teardown(() => postgres.close())
@@ -21,7 +22,7 @@ await query(postgres.url, 'create database template')
 
 t.before(async () => {
   const DATABASE_URL = at('template')
-  const app = await build(t, { DATABASE_URL })
+  const app = await build(t, { DATABASE_URL }, undefined, { folder: skeletonMigrations(t) })
   await query(DATABASE_URL, 'create schema attacked; alter database template set search_path = attacked, public')
   const db = new Kysely<never>({ dialect: migrationDialect(await configure(t, { DATABASE_URL })) })
   await db.schema.createTable('notes').$call(tenantTable).addColumn('text', 'text').execute()

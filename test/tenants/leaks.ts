@@ -30,6 +30,10 @@ export const LEAKS = `
   holders (oid) as (
     select oid from keyed union select inhparent from pg_inherits join holders on inhrelid = holders.oid
   ),
+  -- The table tenants has no tenant_id: its id is one.
+  registers as (
+    select polrelid as oid from pg_policy join pg_class c on c.oid = polrelid where (relname, polname) = ('tenants', 'own_row')
+  ),
   uses as (
     select distinct r.oid as rule, rulename, ev_class as reader, ev_type = '1' as is_view, refobjid as source
       from pg_rewrite r join pg_depend d on classid = 'pg_rewrite'::regclass and objid = r.oid
@@ -56,11 +60,18 @@ export const LEAKS = `
               and exists (select from pg_policy where polrelid = c.oid and polname = 'tenant_isolation'))
 
   union all
+  select 'table', name, format('its policies do not hold: alter table %s enable row level security', name)
+    from relations where not relrowsecurity and oid in (select polrelid from pg_policy)
+     and oid not in (select oid from holders)
+
+  union all
   select 'policy', format('%I on %s', polname, name),
          case polname when 'tenant_isolation' then 'it is not what isolate_tenants makes: drop it, and call that again'
-              else 'it adds rows to what tenant_isolation lets through: make it "as restrictive"' end
-    from pg_policy p join relations c on c.oid = polrelid join holders on holders.oid = polrelid
-   where case polname
+              else 'it adds rows to what the other policy lets through: make it "as restrictive"' end
+    from pg_policy p join relations c on c.oid = polrelid
+   where (polname = 'tenant_isolation' or c.oid in (select oid from holders)
+          or polname <> 'own_row' and c.oid in (select oid from registers))
+     and case polname
            when 'tenant_isolation' then polcmd <> '*' or polroles <> '{0}'
              or pg_get_expr(polqual, polrelid) is distinct from ${EXPRESSION}
              or pg_get_expr(polwithcheck, polrelid) <> ${EXPRESSION}
@@ -92,7 +103,7 @@ export const LEAKS = `
    where pronamespace in (select oid from spaces)
      and not exists (select from pg_depend where (classid, objid, deptype) = ('pg_proc'::regclass, p.oid, 'e'))
      and (prosecdef or proleakproof or case when prokind <> 'a' then pg_get_functiondef(oid) end
-            ~* '(set_config\\s*\\(\\s*''|set\\s+((local|session)\\s+)?"?)app\\.tenant_id')
+            ~* '(set_config\\s*\\(\\s*(e?''|\\$\\w*\\$)|set\\s+((local|session)\\s+)?"?)app"?\\s*\\.\\s*"?tenant_id')
 
   union all
   select 'foreign key', format('%I on %s', conname, name),

@@ -6,7 +6,8 @@ import type { DB } from '../../src/database/types.ts'
 import { createMigrator } from '../../src/migrations/migrator.ts'
 import { setTenant, withTenant } from '../../src/tenants/with-tenant.ts'
 import { build, unstarted } from '../support/app.ts'
-import { database, migrationsFolder, query } from '../support/helper.ts'
+import { database, query } from '../support/helper.ts'
+import { skeletonMigrations } from './migrations.ts'
 import { twoRoles } from './two-roles.ts'
 
 const slugs = async (trx: Transaction<DB>) =>
@@ -66,13 +67,15 @@ const guards = (url: string, table = 'tenants') =>
   )
 
 t.test('the way down takes it back', async (t) => {
-  const url = await database(t)
+  const url = await database(t, { empty: true })
   const db = new Kysely<never>({
     dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString: url, max: 1 }) }),
   })
   t.teardown(() => db.destroy())
+  const migrator = createMigrator(db, { folder: skeletonMigrations(t) })
+  await migrator.migrateToLatest()
   t.same(await guards(url), [{ enabled: true, policies: ['own_row'] }])
-  await createMigrator(db).migrateTo('20261101000002_tenants')
+  await migrator.migrateTo('20261101000002_tenants')
   t.same(await guards(url), [{ enabled: false, policies: [] }])
 })
 
@@ -80,7 +83,8 @@ t.test('a service that has dropped its table leaves that of another service alon
   const url = await database(t, { empty: true })
   await query(url, 'create table tenants ()')
   const drop = "import { sql } from 'kysely'\nexport const up = (db) => sql`drop table tenants`.execute(db)\n"
-  const folder = migrationsFolder(t, { '20261102000000_drop.ts': `${drop}export const down = async () => {}\n` })
+  const dropping = { '20261102000000_drop.ts': `${drop}export const down = async () => {}\n` }
+  const folder = skeletonMigrations(t, dropping)
   await (await unstarted(t, { DATABASE_URL: url, DATABASE_SCHEMA: 'orders' }, { folder })).lifecycle.start()
   const connectionString = Object.assign(new URL(url), { search: 'options=-c search_path=orders,public' }).href
   const db = new Kysely<never>({ dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString, max: 1 }) }) })

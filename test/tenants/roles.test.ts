@@ -1,9 +1,13 @@
-import t from 'tap'
-import { type App, build } from '../support/app.ts'
+import t, { type Test } from 'tap'
+import { type App, build as buildService } from '../support/app.ts'
 import { ENV, query } from '../support/helper.ts'
 import { needsPgbouncer, over } from '../support/pgbouncer.ts'
 import { startPgbouncer } from '../support/pgbouncer-server.ts'
+import { skeletonMigrations } from './migrations.ts'
 import { twoRoles } from './two-roles.ts'
+
+const build = (t: Test, variables: NodeJS.ProcessEnv) =>
+  buildService(t, variables, undefined, { folder: skeletonMigrations(t) })
 
 const WORDS = /row-level security|isolated tables|starts with a tenant/
 const warnings = ({ logs }: App) => logs.filter(({ level, msg }) => level === 40 && WORDS.test(msg))

@@ -25,6 +25,18 @@ async function service(t: Test, variables: NodeJS.ProcessEnv & { DATABASE_URL: s
 
 const warnings = ({ logs }: App) => logs.filter(({ level, msg }) => level >= 40 && msg.includes('withTenant'))
 
+/** As pg-query-stream: the text is that of its cursor. */
+function streamed(text: string): pg.Query {
+  const cursor = new pg.Query(text)
+  const get = (target: pg.Query, key: string) => {
+    const value = Reflect.get(target, key)
+    return typeof value === 'function' ? value.bind(target) : value
+  }
+  return new Proxy(cursor, {
+    get: (target, key) => (key === 'text' ? undefined : key === 'cursor' ? cursor : get(target, key as string)),
+  })
+}
+
 /** Every way of user code to set a tenant for the session that the text or the values show. */
 const WAYS: [name: string, run: (app: App, id: string) => Promise<unknown>][] = [
   ['app.pg.query', ({ pg }, id) => pg.query(`set app.tenant_id = '${id}'`)],
@@ -62,12 +74,42 @@ const WAYS: [name: string, run: (app: App, id: string) => Promise<unknown>][] = 
     },
   ],
   [
+    'values beside those of an object',
+    ({ pg }, id) =>
+      pg.query({ text: "select set_config('app.tenant_id', $1, $2)", values: [id, true] }, [id, false] as unknown[]),
+  ],
+  ...['select 1; commit', '/* done */ commit', 'end'].map((commit): (typeof WAYS)[number] => [
+    commit,
+    async ({ pg }, id) => {
+      const client = await pg.connect()
+      await client.query('begin')
+      await client.query(`set app.tenant_id = '${id}'`)
+      await client.query(commit)
+      client.release()
+    },
+  ]),
+  [
     'a client that calls back',
     async ({ pg }, id) => {
       const client = await pg.connect()
       await new Promise<void>((resolve, reject) => {
         client.query(`set app.tenant_id = '${id}'`, (err) => (err ? reject(err) : resolve()))
       })
+      client.release()
+    },
+  ],
+]
+
+/** Behind a pooler it cannot end in time. */
+const DIRECT: typeof WAYS = [
+  [
+    'a stream',
+    async ({ pg }, id) => {
+      const client = await pg.connect()
+      const query = streamed(`select set_config('app.tenant_id', '${id}', false)`)
+      const ended = new Promise((resolve) => query.once('end', resolve))
+      client.query(query)
+      await ended
       client.release()
     },
   ],
@@ -84,7 +126,7 @@ async function seen(db: Kysely<Tables>, users = 64): Promise<number> {
 t.test('a tenant that is set for the session is gone for the next user of the connection', async (t) => {
   const DATABASE_URL = await database(t)
   const { app, db, mine } = await service(t, { DATABASE_URL, DATABASE_POOL_MAX: '1' }, DATABASE_URL)
-  for (const [name, run] of WAYS) {
+  for (const [name, run] of [...WAYS, ...DIRECT]) {
     await run(app, mine)
     t.equal(await seen(db, 4), 0, name)
   }

@@ -8,19 +8,24 @@ const unrouted = subnets('10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '169.2
 /*
  * A host is judged by its spelling, never by a look-up, because whoever answers that could open the connection. So an
  * address counts in its plain notation alone: `2130706433`, `0177.0.0.1` and `127.1` are names to this page, and others.
+ * `localhost` stands in /etc/hosts, but glibc asks the network for `localhost.` and `app.localhost`, whatever RFC 6761 says.
  */
 
 /** Whether what is sent to it stays on this host: a socket's path, localhost, a loopback address. */
 export function isThisHost(host: string): boolean {
-  return host.startsWith('/') || /^([a-z\d-]+\.)*localhost\.?$/i.test(host) || isIn(loopback, host)
+  return host.startsWith('/') || /^localhost$/i.test(host) || isIn(loopback, host)
 }
 
 /**
  * Whether it is this host or a private development address: one that no router forwards, a name without a dot (a
- * service of Compose), or the host of a container.
+ * service of Compose), one below localhost, or the host of a container.
  */
 export function isPrivate(host: string): boolean {
-  return isThisHost(host) || /^([a-z][\w-]*|host\.docker\.internal)$/i.test(host) || isIn(unrouted, host)
+  return (
+    isThisHost(host) ||
+    /^([a-z][\w-]*|[a-z\d.-]+\.localhost|host\.docker\.internal)$/i.test(host) ||
+    isIn(unrouted, host)
+  )
 }
 
 /** Whether clear text to it is what one expects. Production trusts no network, a private one neither. */

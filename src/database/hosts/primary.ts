@@ -73,7 +73,10 @@ export function primaryClient(servers: () => ServerOptions[], timeoutMs: number)
         throw new Error('Connection terminated')
       })
       const server = await Promise.race([primary(), abandoned])
-      Object.assign(this, { host: server.host, port: server.port })
+      // The search may have begun with the settings of before: the server's want of TLS counts as much as this client's.
+      const ssl = this.ssl || server.ssl
+      Object.assign(this, { host: server.host, port: server.port, ssl })
+      Object.assign(this.connection, { ssl })
       clients.set(this, addressOf(server))
       this.once('end', () => clients.delete(this))
       return super.connect()
