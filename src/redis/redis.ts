@@ -1,5 +1,7 @@
 import fastifyRedis from '@fastify/redis'
+import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Cluster, Redis } from 'ioredis'
 import { mayBeClear } from '../core/config/hosts.ts'
 import { failureLog } from '../core/retry.ts'
 import { singleClient } from './client.ts'
@@ -37,7 +39,7 @@ export default fp(
     })
     client.on('error', (err: Error & { lastNodeError?: Error; command?: { name: string } }) => {
       lastError = err.lastNodeError ?? err
-      isRefused = err.command?.name === 'select'
+      isRefused ||= err.command?.name === 'select'
       failures.failed(lastError, isRefused ? { setting: 'REDIS_URL' } : undefined)
       // ioredis would say `ready`, and go on in database 0 (ioredis issue 1213).
       if (isRefused) client.disconnect(true)
@@ -56,11 +58,7 @@ export default fp(
       client.disconnect()
     })
 
-    // @fastify/redis waits for `ready`, and fails the boot without it after ten seconds, unless that is the status
-    // already (fastify-redis issues 98, 115 and 197). This can go when it takes a client that is not connected.
-    client.status = 'ready'
-    await fastify.register(fastifyRedis, { client })
-    client.status = 'wait'
+    await decorate(fastify, client)
     connect()
 
     health.add({
@@ -73,3 +71,14 @@ export default fp(
   },
   { name: 'redis', fastify: '5.x', dependencies: ['env', 'health'] },
 )
+
+/**
+ * @fastify/redis waits for `ready`, and fails the boot without it after ten seconds, unless that is the status already
+ * (fastify-redis issues 98, 115 and 197). This can go when it takes a client that is not connected.
+ */
+async function decorate(fastify: FastifyInstance, client: Redis | Cluster): Promise<void> {
+  const { status } = client
+  client.status = 'ready'
+  await fastify.register(fastifyRedis, { client })
+  client.status = status
+}
