@@ -56,16 +56,14 @@ export function presentClient(make: () => Redis): Redis {
 }
 
 /** Whether a new connection leads to a server that takes writes. */
-async function takesWrites(other: Redis): Promise<boolean> {
+function takesWrites(other: Redis): Promise<boolean> {
   Object.assign(other.options, { retryStrategy: null, sentinelRetryStrategy: null, failoverDetector: false })
   other.on('error', () => {})
-  try {
-    await other.connect()
-    await serves(other)
-    return true
-  } catch {
-    return false
-  } finally {
-    other.disconnect()
-  }
+  const answer = other.connect().then(() => serves(other))
+  return answer
+    .then(
+      () => true,
+      () => false,
+    )
+    .finally(() => other.disconnect())
 }

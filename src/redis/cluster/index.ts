@@ -111,13 +111,10 @@ async function ping(client: Cluster, keys: Slotted[]): Promise<void> {
   const serving = new Set(Array.from({ length: SLOTS }, (_, slot) => masterOf(slot)))
   await Promise.all(
     Array.from(serving, async (name) => {
-      const node = name === undefined ? undefined : masters.get(name)
-      if (!node) throw NOT_SERVED
+      const node = masters.get(name as string)
       const ownKey = keys.find(({ slot }) => masterOf(slot) === name)
-      const [info] = await Promise.all([node.cluster('INFO'), serves(node, ownKey?.key)])
-      if (!String(info).includes('cluster_state:ok')) throw NOT_SERVED
+      const [info] = await Promise.all([node?.cluster('INFO'), node && serves(node, ownKey?.key)])
+      if (!String(info).includes('cluster_state:ok')) throw new Error('CLUSTERDOWN Not all slots are served')
     }),
   )
 }
-
-const NOT_SERVED = new Error('CLUSTERDOWN Not all slots are served')
