@@ -7,25 +7,37 @@ export type Command = [name: string, ...args: (string | number | Buffer)[]]
 export type Outcome = [err: Error | null, answer?: unknown]
 
 /** The values of keys, in one trip. Rejects when one of them cannot be had. */
-export function getAll(redis: Redis | Cluster, keys: string[]): Promise<(Buffer | null)[]> {
-  // The keys of one MGET must lie on one server.
-  if (redis.isCluster) return Promise.all(keys.map((key) => redis.getBuffer(key)))
-  return redis.mgetBuffer(keys)
+export async function getAll(redis: Redis | Cluster, keys: string[]): Promise<(Buffer | null)[]> {
+  try {
+    if (redis.status !== 'ready') throw CLOSED
+    // The keys of one MGET must lie on one server.
+    return await (redis.isCluster ? Promise.all(keys.map((key) => redis.getBuffer(key))) : redis.mgetBuffer(keys))
+  } catch (err) {
+    throw told(redis, err as Error)
+  }
 }
 
 /** Runs commands in one trip. Does not reject. */
 export async function runAll(redis: Redis | Cluster, commands: Command[]): Promise<Outcome[]> {
-  if (!redis.isCluster && commands.length > 1) return (await redis.pipeline(commands).exec()) as Outcome[]
+  if (redis.status !== 'ready') return commands.map(() => [CLOSED])
+  if (!redis.isCluster && commands.length > 1) {
+    const outcomes = (await redis.pipeline(commands).exec()) as Outcome[]
+    return outcomes.map(([err, answer]) => [err && told(redis, err), answer])
+  }
   return Promise.all(
     commands.map(async ([name, ...args]): Promise<Outcome> => {
       try {
         return [null, await redis.call(name, args)]
       } catch (err) {
-        return [err as Error]
+        return [told(redis, err as Error)]
       }
     }),
   )
 }
+
+/** ioredis tells of a lost connection in three ways. */
+export const CLOSED = new Error('Connection is closed')
+const told = (redis: Redis | Cluster, err: Error) => (redis.status === 'ready' ? err : CLOSED)
 
 /** A version that no other is equal to. It is no counter, because one that was evicted would count from the start. */
 export const newToken = () => randomBytes((TOKEN_LENGTH / 4) * 3).toString('base64url')

@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { reasonOf, redact } from '../core/reasons.ts'
 import { failureLog } from '../core/retry.ts'
+import { CLOSED } from './commands.ts'
 
 /** What can fail: three of them ask Redis, the others run what `define` was given. */
 export type Part = 'read' | 'write' | 'invalidate' | 'refresh' | 'key' | 'references' | 'ttl' | 'value' | 'listener'
@@ -18,7 +19,8 @@ export class Failures {
 
   failed(part: Part, err: unknown, cache?: string): void {
     const { code, message } = redact(err)
-    const kind = [part, cache, reasonOf(err), code ?? message.split(' ', 1)[0]].join(' ')
+    // Away is away, whatever was asked.
+    const kind = err === CLOSED ? message : [part, cache, reasonOf(err), code ?? message.split(' ', 1)[0]].join(' ')
     if (this.#failures.failed(err, { part, cache }, kind)) this.#failing.add(part)
   }
 

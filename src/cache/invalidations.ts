@@ -31,14 +31,15 @@ export class Invalidations {
   /** The version that every entry has. */
   readonly #everything: string
   readonly #owed = new Map<string, Debt>()
-  #settling = false
-  #again: NodeJS.Timeout | undefined
+  /** A try to settle that is due or under way. */
+  #next: NodeJS.Timeout | undefined
+  #triedAt = Number.NEGATIVE_INFINITY
 
   constructor(redis: Redis | Cluster, everything: string, failures: Failures) {
     this.#redis = redis
     this.#everything = everything
     this.#failures = failures
-    redis.on('ready', () => void this.#settleAll())
+    redis.on('ready', () => this.#settleLater())
   }
 
   /** How many Redis has not confirmed. */
@@ -85,7 +86,6 @@ export class Invalidations {
   async #settle(keys: string[]): Promise<void> {
     for (let at = 0; at < keys.length; at += BATCH) {
       const batch = keys.slice(at, at + BATCH)
-      if (this.#redis.status !== 'ready') return this.#failures.failed('invalidate', new Error('Connection is closed'))
       const debts = batch.map((key) => this.#owed.get(key))
       const outcomes = await this.#run(batch.map((key, n) => this.#command(key, debts[n])))
       for (const [n, [err]] of outcomes.entries()) this.#settled(batch[n] as string, debts[n], err)
@@ -120,21 +120,16 @@ export class Invalidations {
     if (err) this.#owed.set(key, debt)
   }
 
+  /** At once, and then every second. */
   #settleLater(): void {
-    if (this.#owed.size === 0 || this.#again || this.#redis.status !== 'ready') return
-    this.#again = setTimeout(() => {
-      this.#again = undefined
-      void this.#settleAll()
-    }, RETRY_MS).unref()
-  }
-
-  async #settleAll(): Promise<void> {
-    if (this.#settling) return
-    this.#settling = true
-    const now = performance.now()
-    const isOld = this.#owed.values().some(({ since }) => now - since > MAX_OWED_MS)
-    await this.#settle(isOld ? this.#oweEverything() : [...this.#owed.keys()])
-    this.#settling = false
-    this.#settleLater()
+    if (this.#owed.size === 0 || this.#next || this.#redis.status !== 'ready') return
+    const waitMs = this.#triedAt + RETRY_MS - performance.now()
+    this.#next = setTimeout(async () => {
+      this.#triedAt = performance.now()
+      const isOld = this.#owed.values().some(({ since }) => this.#triedAt - since > MAX_OWED_MS)
+      await this.#settle(isOld ? this.#oweEverything() : [...this.#owed.keys()])
+      this.#next = undefined
+      this.#settleLater()
+    }, waitMs).unref()
   }
 }

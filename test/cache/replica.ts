@@ -8,7 +8,7 @@ import { within } from '../support/helper.ts'
 export const PATIENT_MS = 20_000
 
 /** What these tests give to `define`. */
-interface Options {
+export interface Options {
   ttl?: unknown
   stale?: unknown
   references?: unknown
