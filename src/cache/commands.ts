@@ -35,9 +35,10 @@ export async function runAll(redis: Redis | Cluster, commands: Command[]): Promi
   )
 }
 
-/** ioredis tells of a lost connection in three ways. */
+/** What ioredis says of a connection that is lost or being lost, beside what its status says. */
+const LOST = /^Stream isn't writeable|^Reached the max retries per request/
 export const CLOSED = new Error('Connection is closed')
-const told = (redis: Redis | Cluster, err: Error) => (redis.status === 'ready' ? err : CLOSED)
+const told = (redis: Redis | Cluster, err: Error) => (redis.status !== 'ready' || LOST.test(err.message) ? CLOSED : err)
 
 /** A version that no other is equal to. It is no counter, because one that was evicted would count from the start. */
 export const newToken = () => randomBytes((TOKEN_LENGTH / 4) * 3).toString('base64url')
