@@ -55,13 +55,11 @@ export class Invalidations {
   /** Resolves when Redis has confirmed it, or has failed to. Does not reject. */
   async replace(versions: string[]): Promise<void> {
     await this.#settle(this.#owe(versions, false))
-    this.#settleLater()
   }
 
   /** The same, of an entry. */
   async remove(entry: string): Promise<void> {
     await this.#settle(this.#owe([entry], true))
-    this.#settleLater()
   }
 
   /** What is owed now for these: their keys, or that of everything. */
@@ -82,16 +80,18 @@ export class Invalidations {
     return [this.#everything]
   }
 
-  /** In batches, until Redis takes none of one. */
+  /** In batches, until Redis takes none of one. What it has not taken is tried again. */
   async #settle(keys: string[]): Promise<void> {
     for (let at = 0; at < keys.length; at += BATCH) {
       const batch = keys.slice(at, at + BATCH)
       const debts = batch.map((key) => this.#owed.get(key))
       const outcomes = await this.#run(batch.map((key, n) => this.#command(key, debts[n])))
       for (const [n, [err]] of outcomes.entries()) this.#settled(batch[n] as string, debts[n], err)
-      if (outcomes.every(([err]) => err)) return
+      const failed = outcomes.filter(([err]) => err).length
+      if (failed > 0) this.#settleLater()
+      if (failed === batch.length) return
+      if (failed === 0) this.#failures.worked('invalidate')
     }
-    if (keys.length > 0) this.#failures.worked('invalidate')
   }
 
   #command(key: string, debt: Debt | undefined): Command {
@@ -123,7 +123,7 @@ export class Invalidations {
   /** At once, and then every second. */
   #settleLater(): void {
     if (this.#owed.size === 0 || this.#next || this.#redis.status !== 'ready') return
-    const waitMs = this.#triedAt + RETRY_MS - performance.now()
+    const waitMs = Math.max(0, this.#triedAt + RETRY_MS - performance.now())
     this.#next = setTimeout(async () => {
       this.#triedAt = performance.now()
       const isOld = this.#owed.values().some(({ since }) => this.#triedAt - since > MAX_OWED_MS)

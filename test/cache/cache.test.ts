@@ -256,7 +256,7 @@ t.test('Redis full: calls load, what is cached is served, and can be invalidated
     () => one.app.redis.exists(`${NAME}:cache2-fresh:thing:a`),
     (exists) => exists === 1,
   )
-  await one.app.redis.config('SET', 'maxmemory', '1mb', 'maxmemory-policy', 'noeviction')
+  await one.app.redis.config('SET', 'maxmemory', '1mb')
   await t.rejects(one.app.redis.set('key', 'value'), /OOM/)
   one.value = two.value = 'second'
   await one.app.redis.del(`${NAME}:cache2-fresh:thing:a`)
