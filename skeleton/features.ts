@@ -204,7 +204,8 @@ export interface DB {
 
 /** What several features share, and goes when all of them are left out. */
 export const together: (Part & { without: string[] })[] = [
-  { without: ['sentinel', 'cluster'], remove: ['src/redis/hosts.ts', 'test/support/redis-command.ts'] },
+  { without: ['sentinel', 'cluster'], remove: ['src/redis/hosts.ts'] },
+  { without: ['sentinel', 'cluster', 'cache'], remove: ['test/support/redis-command.ts'] },
   { without: ['time-series', 'compose'], remove: ['test/time-series/timescaledb.ts'] },
   { without: ['kubernetes', 'compose'], packages: ['yaml'] },
   { without: ['faults', 'bench'], remove: ['test/support/client.ts'] },

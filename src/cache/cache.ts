@@ -89,7 +89,7 @@ export class Cache {
     return new Map(Array.from(this.#functions, ([name, { lookups }]) => [name, lookups]))
   }
 
-  /** Invalidations that Redis has not confirmed. */
+  /** Invalidations that Redis has not taken. */
   get owed(): number {
     return this.#shared.versions.invalidations.owed
   }

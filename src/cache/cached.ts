@@ -69,7 +69,7 @@ export class CachedFunction {
       try {
         const value = await this.#decode(found.encoded)
         this.#tell('hit', call)
-        if (call.keys.fresh && !found.isFresh) void this.#refresh(call, found)
+        if (!found.isFresh) void this.#refresh(call, found)
         return value
       } catch (err) {
         this.#failed('value', err)
@@ -137,7 +137,7 @@ export class CachedFunction {
       const value = await this.#load(argument, key)
       return { value, encoded: this.#options.ttl ? this.#encode(value) : undefined }
     } catch (err) {
-      this.#options.onError?.(err)
+      this.#notify(this.#options.onError, err)
       throw err
     }
   }
@@ -188,13 +188,21 @@ export class CachedFunction {
 
   #failed(part: Part, err: unknown): void {
     this.#shared.failures.failed(part, err, this.#name)
-    this.#options.onError?.(err)
+    this.#notify(this.#options.onError, err)
   }
 
   #tell(result: 'hit' | 'miss' | 'dedupe', { key, isStored }: Call): void {
     const { onHit, onMiss, onDedupe } = this.#options
     if (isStored) this.lookups[result === 'hit' ? 'hit' : 'miss']++
-    ;({ hit: onHit, miss: onMiss, dedupe: onDedupe })[result]?.(key)
+    this.#notify({ hit: onHit, miss: onMiss, dedupe: onDedupe }[result], key)
+  }
+
+  #notify<T>(listener: ((what: T) => void) | undefined, what: T): void {
+    try {
+      listener?.(what)
+    } catch (err) {
+      this.#shared.failures.failed('listener', err, this.#name)
+    }
   }
 }
 

@@ -20,10 +20,11 @@ interface Debt {
   /** An entry is removed; a version is replaced. */
   removes: boolean
 }
+type Debts = [key: string, debt: Debt][]
 
 /**
  * Replaces versions, which makes each entry that has the old ones unread, on every replica. What Redis did not take is
- * owed: this process believes it at once, and Redis gets it when it is back, gently.
+ * owed: this process believes it from then on, and Redis gets it when it is back, gently.
  */
 export class Invalidations {
   readonly #redis: Redis | Cluster
@@ -42,60 +43,62 @@ export class Invalidations {
     redis.on('ready', () => this.#settleLater())
   }
 
-  /** How many Redis has not confirmed. */
+  /** How many Redis has not taken. */
   get owed(): number {
     return this.#owed.size
   }
 
-  /** Whether one of these keys is out of date in Redis. */
+  /** Whether one of these keys is known to be out of date in Redis. */
   concerns(keys: string[]): boolean {
     return this.#owed.size > 0 && (this.#owed.has(this.#everything) || keys.some((key) => this.#owed.has(key)))
   }
 
-  /** Resolves when Redis has confirmed it, or has failed to. Does not reject. */
+  /** Resolves when Redis has taken it, or it is owed. Does not reject. */
   async replace(versions: string[]): Promise<void> {
-    await this.#settle(this.#owe(versions, false))
+    await this.#settle(debts(versions, false))
   }
 
   /** The same, of an entry. */
   async remove(entry: string): Promise<void> {
-    await this.#settle(this.#owe([entry], true))
+    await this.#settle(debts([entry], true))
   }
 
-  /** What is owed now for these: their keys, or that of everything. */
-  #owe(keys: string[], removes: boolean): string[] {
-    const debt = { since: performance.now(), removes }
-    for (const key of keys) this.#owed.set(key, debt)
-    const isTooMuch = this.#owed.size > MAX_OWED || this.#owed.has(this.#everything)
-    return isTooMuch ? this.#oweEverything() : keys
+  /** In batches, until Redis takes none of one. */
+  async #settle(debts: Debts): Promise<void> {
+    for (let at = 0; at < debts.length; at += BATCH) {
+      const batch = debts.slice(at, at + BATCH)
+      const known = batch.map(([key]) => this.#owed.get(key))
+      const outcomes = await this.#run(batch.map(([key, debt]) => commandFor(key, debt)))
+      const failed = batch.filter((_, n) => outcomes[n]?.[0])
+      for (const [n, [err]] of outcomes.entries()) {
+        const [key] = batch[n] as Debts[number]
+        if (err) this.#failures.failed('invalidate', err)
+        // It may have been invalidated again meanwhile.
+        else if (this.#owed.get(key) === known[n]) this.#owed.delete(key)
+      }
+      const isOver = failed.length === batch.length
+      for (const debt of isOver ? debts.slice(at) : failed) this.#owe(...debt)
+      if (isOver) break
+      if (failed.length === 0) this.#failures.worked('invalidate')
+    }
+    this.#settleLater()
+  }
+
+  /** Behind the others, which may be on a server that works. */
+  #owe(key: string, debt: Debt): void {
+    const isCovered = this.#owed.has(this.#everything)
+    this.#owed.delete(key)
+    this.#owed.set(key, debt)
+    if (!isCovered && this.#owed.size > MAX_OWED) {
+      this.#failures.failed('invalidate', new Error('Too many are owed: the whole cache is invalidated'))
+    }
+    if (isCovered || this.#owed.size > MAX_OWED) this.#oweEverything()
   }
 
   /** The conservative answer: no entry of before counts any more. */
-  #oweEverything(): string[] {
-    if (!this.#owed.has(this.#everything)) {
-      this.#failures.failed('invalidate', new Error('Too many are owed: the whole cache is invalidated'))
-    }
+  #oweEverything(): void {
     this.#owed.clear()
     this.#owed.set(this.#everything, { since: performance.now(), removes: false })
-    return [this.#everything]
-  }
-
-  /** In batches, until Redis takes none of one. What it has not taken is tried again. */
-  async #settle(keys: string[]): Promise<void> {
-    for (let at = 0; at < keys.length; at += BATCH) {
-      const batch = keys.slice(at, at + BATCH)
-      const debts = batch.map((key) => this.#owed.get(key))
-      const outcomes = await this.#run(batch.map((key, n) => this.#command(key, debts[n])))
-      for (const [n, [err]] of outcomes.entries()) this.#settled(batch[n] as string, debts[n], err)
-      const failed = outcomes.filter(([err]) => err).length
-      if (failed > 0) this.#settleLater()
-      if (failed === batch.length) return
-      if (failed === 0) this.#failures.worked('invalidate')
-    }
-  }
-
-  #command(key: string, debt: Debt | undefined): Command {
-    return debt?.removes ? ['del', key] : ['set', key, newToken(), 'PX', MIN_LIFE_MS]
   }
 
   /** A full Redis refuses SET and accepts DEL. A version that is absent makes an entry unread too. */
@@ -111,25 +114,25 @@ export class Invalidations {
     return outcomes
   }
 
-  #settled(key: string, debt: Debt | undefined, err: Error | null): void {
-    if (err) this.#failures.failed('invalidate', err)
-    // It may have been invalidated again meanwhile.
-    if (!debt || this.#owed.get(key) !== debt) return
-    this.#owed.delete(key)
-    // Behind the others, which may be on a server that works.
-    if (err) this.#owed.set(key, debt)
-  }
-
   /** At once, and then every second. */
   #settleLater(): void {
     if (this.#owed.size === 0 || this.#next || this.#redis.status !== 'ready') return
     const waitMs = Math.max(0, this.#triedAt + RETRY_MS - performance.now())
     this.#next = setTimeout(async () => {
       this.#triedAt = performance.now()
-      const isOld = this.#owed.values().some(({ since }) => this.#triedAt - since > MAX_OWED_MS)
-      await this.#settle(isOld ? this.#oweEverything() : [...this.#owed.keys()])
+      if (this.#owed.values().some(({ since }) => this.#triedAt - since > MAX_OWED_MS)) this.#oweEverything()
+      await this.#settle([...this.#owed])
       this.#next = undefined
       this.#settleLater()
     }, waitMs).unref()
   }
+}
+
+function debts(keys: string[], removes: boolean): Debts {
+  const debt = { since: performance.now(), removes }
+  return keys.map((key) => [key, debt])
+}
+
+function commandFor(key: string, { removes }: Debt): Command {
+  return removes ? ['del', key] : ['set', key, newToken(), 'PX', MIN_LIFE_MS]
 }

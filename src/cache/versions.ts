@@ -49,11 +49,12 @@ export class Versions {
   async read({ entry, fresh, versions }: Keys): Promise<Found | undefined> {
     if (this.invalidations.concerns([entry, ...versions])) return undefined
     try {
-      const [stored, marker, ...found] = await getAll(this.#redis, [entry, fresh ?? entry, ...versions])
+      const [stored, ...rest] = await getAll(this.#redis, fresh ? [entry, fresh, ...versions] : [entry, ...versions])
       this.#failures.worked('read')
-      const tokens = found.map((token) => token?.toString('latin1'))
+      const isFresh = !fresh || rest.shift() !== null
+      const tokens = rest.map((token) => token?.toString('latin1'))
       const isKnown = tokens.every((token) => token !== undefined)
-      return { encoded: stored && isKnown ? valueIn(stored, tokens) : undefined, isFresh: Boolean(marker), tokens }
+      return { encoded: stored && isKnown ? valueIn(stored, tokens) : undefined, isFresh, tokens }
     } catch (err) {
       this.#failures.failed('read', err)
       return undefined

@@ -195,6 +195,20 @@ t.test('without a time to live nothing is stored, and concurrent callers share o
   t.same(await one.app.redis.keys('*'), [])
 })
 
+t.test('a listener that throws is logged, and the call answers', async (t) => {
+  const fails = () => {
+    throw new Error('of the listener')
+  }
+  const listeners = { onHit: fails, onMiss: fails, onDedupe: fails, onError: fails }
+  const one = await replica(t, (await ownRedis(t)).url, listeners)
+  t.same(await Promise.all([one.get('a'), one.get('a')]), ['first', 'first'])
+  t.equal(await one.get('a'), 'first')
+  one.loading = () => Promise.reject(new Error('of the loader'))
+  await t.rejects(one.get('b'), /of the loader/)
+  t.match(lines(one.app), [{ part: 'listener', cache: 'thing', err: { message: 'of the listener' } }])
+  t.equal(lines(one.app).length, 1)
+})
+
 t.test('what define cannot use is refused', async (t) => {
   const { app } = await replica(t, (await ownRedis(t)).url)
   const refused = (options: object, message: RegExp, name = 'other') =>
