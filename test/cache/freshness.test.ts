@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { service } from '../../src/core/service.ts'
 import { until, within } from '../support/helper.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
 import { gate, type Options, ownRedis, replica } from './replica.ts'
 
 const VERSION = `${service.name}:cache2-version:reference:thing:a`
@@ -96,7 +97,9 @@ for (const [name, prepare] of Object.entries({
 }
 
 t.test('the end of an old load leaves a newer one alone', async (t) => {
-  const { one } = await two(t)
+  const isJoined = Promise.withResolvers<unknown>()
+  const { redis, one } = await two(t, { onDedupe: isJoined.resolve })
+  await redis.stop() // without tokens, both have one name
   const [old, young] = [gate(), gate()]
   one.loading = old.loading
   const first = one.get('a')
@@ -108,10 +111,28 @@ t.test('the end of an old load leaves a newer one alone', async (t) => {
   old.open()
   await first
   const third = one.get('a')
-  await one.app.redis.ping() // by then it has been looked up
+  await within(isJoined.promise, () => 'not joined')
   young.open()
   await Promise.all([second, third])
   t.equal(one.loads, 2)
+})
+
+t.test('a version that is placed late does not undo an invalidation that came first', async (t) => {
+  const redis = await ownRedis(t)
+  const proxy = await TcpProxy.start(t, redis.url)
+  const [one, other] = [await replica(t, proxy.url), await replica(t, redis.url)]
+  const { loading, begun, open } = gate()
+  one.loading = loading
+  proxy.hold('NX')
+  const before = one.get('a')
+  await begun
+  await other.invalidate('thing:a')
+  proxy.release()
+  open()
+  t.equal(await before, 'first')
+  await one.app.redis.ping()
+  one.value = other.value = 'second'
+  for (const { get } of [one, other]) t.equal(await get('a'), 'second')
 })
 
 t.test('while Redis is away, an invalidation drops the loads that it concerns, and no others', async (t) => {
