@@ -78,9 +78,13 @@ export interface DB {
   },
   cache: {
     description: 'a cache in Redis, which fails open',
-    remove: ['src/cache', 'test/cache', 'bench/reads/by-cache.ts', 'docs/cache.md'],
-    edit: [{ file: 'src/app.ts', lines: ["import('./cache/index.ts')"] }],
-    packages: ['async-cache-dedupe'],
+    remove: ['src/cache', 'test/cache', 'bench/cache.ts', 'bench/reads/by-cache.ts', 'docs/cache.md'],
+    edit: [
+      { file: 'src/app.ts', lines: ["import('./cache/index.ts')"] },
+      { file: 'bench/main.ts', lines: ["from './cache.ts'"] },
+      { file: 'bench/main.ts', from: ', cache }', to: ' }' },
+      { file: 'bench/main.ts', from: ' costs cache`', to: ' costs`' },
+    ],
   },
   metrics: {
     description: '/metrics for Prometheus, off unless switched on',
