@@ -7,3 +7,6 @@ export const RIGHTS = /^ACL SETUSER service (.*)$/m.exec(page)?.[1]?.split(' ') 
 
 /** What a Cluster needs beside it. */
 export const CLUSTER_RIGHTS = /^- A Cluster needs `(.*)` too/m.exec(page)?.[1]?.split(' ') as string[]
+
+/** What the cache needs beside it. */
+export const CACHE_RIGHTS = /^- The cache needs `(.*?)` too/m.exec(page)?.[1]?.split(' ') as string[]
