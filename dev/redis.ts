@@ -56,10 +56,10 @@ export async function startRedis(options: RedisOptions = {}): Promise<Server> {
 }
 
 async function probe(url: string): Promise<void> {
-  const client = new Redis(url, { lazyConnect: true, retryStrategy: null, connectTimeout: 5000 })
+  const client = new Redis(url, { enableReadyCheck: false, retryStrategy: null, connectTimeout: 5000 })
   client.on('error', () => {})
   try {
-    await client.connect()
+    await client.ping()
   } finally {
     client.disconnect()
   }

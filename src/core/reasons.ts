@@ -10,6 +10,8 @@ export interface ErrorReasons {
   messages?: [Reason, RegExp][]
   /** Codes under which very different things are said, so that the message decides. */
   vague?: string[]
+  /** The error that another one only reports, such as that of a command for the transaction that it was in. */
+  causeOf?(err: unknown): unknown
   /** Codes that no retry can cure, so that boot gives up; or messages, as above. */
   permanent?: RegExp[]
 }
@@ -19,6 +21,7 @@ const reasonOfCode = new Map<string, Reason>()
 const messages: [Reason, RegExp][] = []
 const vague = new Set<string>()
 const permanent: RegExp[] = []
+const causes: ((err: unknown) => unknown)[] = []
 
 /**
  * Adds a backend's errors, once, to those that `reasonOf` and `isPermanent` know. Of two messages that fit, the first
@@ -33,6 +36,7 @@ export function learnReasons(reasons: ErrorReasons): void {
   messages.push(...(reasons.messages ?? []))
   for (const code of reasons.vague ?? []) vague.add(code)
   permanent.push(...(reasons.permanent ?? []))
+  if (reasons.causeOf) causes.push(reasons.causeOf)
 }
 
 /** Node's own: system errors, which any connection can have, and files too. */
@@ -63,7 +67,8 @@ export function backendReason(err: unknown): Reason | undefined {
 const SYSTEM = new Set<unknown>(Object.values(NODES).flat())
 
 /** The reason, out of the closed list, for an error of a backend's driver. */
-export function reasonOf(err: unknown): Reason {
+export function reasonOf(error: unknown): Reason {
+  const err = causes.map((causeOf) => causeOf(error)).find(Boolean) ?? error
   const { code = '', message } = told(err)
   const known = reasonOfCode.get(code)
   // A SQLSTATE outranks the words of its message, which can name a column `timeout`.

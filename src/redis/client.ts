@@ -3,21 +3,21 @@ import { type Cluster, Redis, type RedisOptions } from 'ioredis'
 import { rotating } from '../core/config/secrets.ts'
 import type { Config } from '../core/config/settings.ts'
 import type { Feature } from '../core/feature.ts'
-import { backoff } from '../core/retry.ts'
 import { service } from '../core/service.ts'
 import './deadlines.ts'
+import { presentClient } from './present.ts'
+import { serves } from './serves.ts'
 import { type Access, accessOf, problemOf } from './url.ts'
 
 /** A command that a stopped server has not answered is followed by a new connection after this many of its timeouts. */
 const SOCKET_TIMEOUTS = 3
-const MAX_RECONNECT_DELAY_MS = 500
 
 export interface Client {
   /** Not connected yet. Every command answers or fails within its timeout. */
   redis: Redis | Cluster
   /** The hosts that the settings name. */
   hosts: string[]
-  /** Resolves when every server that is needed answers. */
+  /** Resolves when every server that is needed answers and takes writes. */
   ping(): Promise<unknown>
 }
 
@@ -38,13 +38,13 @@ export interface Topology extends Feature {
   client(config: Config, listener: Listener): Client | undefined
 }
 
-/** Milliseconds. */
-export const reconnectDelay = (attempt: number) => backoff(attempt, MAX_RECONNECT_DELAY_MS)
-
 /** The options of each connection, whichever server it leads to. */
 export function commonOptions({ REDIS_COMMAND_TIMEOUT_MS: timeout }: Config) {
   return {
     lazyConnect: true,
+    // It would need INFO, which proxies and some managed servers lack (ioredis issue 780), and wait in silence for a
+    // server that loads. The health check says so.
+    enableReadyCheck: false,
     connectionName: service.name,
     clientInfoTag: service.name,
     connectTimeout: timeout,
@@ -63,9 +63,6 @@ export function clientOptions(config: Config) {
   return {
     ...commonOptions(config),
     enableOfflineQueue: false,
-    retryStrategy: reconnectDelay,
-    // After a failover the old connection leads to a replica.
-    reconnectOnError: ({ message }: Error) => message.startsWith('READONLY'),
   }
 }
 
@@ -84,22 +81,11 @@ export function presentAccess(config: Config, { log }: Listener): () => Access {
   return rotating(config, 'REDIS_URL', use, log)
 }
 
-/** The client that `make` makes. Each further connection of it has the options that `make` gives by then. */
-export function presentClient(make: () => Redis): Redis {
-  const client = make()
-  const { options } = client // its connector has the same
-  const renew = () => {
-    for (const name of Object.keys(options)) delete options[name as keyof RedisOptions]
-    Object.assign(options, make().options)
-  }
-  return client.on('reconnecting', renew).on('end', renew)
-}
-
 /** A client of the one server that `REDIS_URL` names. */
 export function singleClient(config: Config, listener: Listener): Client {
   const access = presentAccess(config, listener)
   const redis = presentClient(() => new Redis({ ...clientOptions(config), ...access() } as Options))
-  return { redis, hosts: [access().host], ping: () => redis.ping() }
+  return { redis, hosts: [access().host], ping: () => serves(redis) }
 }
 
 /** A client for each server that takes writes. */

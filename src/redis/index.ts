@@ -31,9 +31,12 @@ const redis: Feature = {
     codes: {
       auth: ['WRONGPASS', 'NOAUTH', 'NOPERM'],
       limit: ['OOM'],
-      readonly: ['READONLY', 'MISCONF', 'NOREPLICAS'],
       loading: ['LOADING', 'MASTERDOWN'],
+      // It takes no writes: a replica, one whose replicas are away, one that cannot save to its disk.
+      readonly: ['READONLY', 'NOREPLICAS', 'MISCONF'],
     },
+    // EXEC says no more than that a command before it failed.
+    causeOf: (err) => Object(err).previousErrors?.[0],
     messages: [
       ['timeout', /^Socket timeout|^Command timed out|^BUSY Redis is busy/],
       ['refused', /Connection is closed|^Stream isn't writeable|^Reached the max retries per request/],

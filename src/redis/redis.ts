@@ -1,5 +1,7 @@
 import fastifyRedis from '@fastify/redis'
+import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Cluster, Redis } from 'ioredis'
 import { mayBeClear } from '../core/config/hosts.ts'
 import { failureLog } from '../core/retry.ts'
 import { singleClient } from './client.ts'
@@ -31,11 +33,19 @@ export default fp(
       if (!closing) client.connect().catch(() => {})
     }
 
-    client.on('error', (err: Error & { lastNodeError?: Error }) => {
+    let isRefused = false
+    client.on('connect', () => {
+      isRefused = false
+    })
+    client.on('error', (err: Error & { lastNodeError?: Error; command?: { name: string } }) => {
       lastError = err.lastNodeError ?? err
-      failures.failed(lastError)
+      isRefused ||= err.command?.name === 'select'
+      failures.failed(lastError, isRefused ? { setting: 'REDIS_URL' } : undefined)
+      // ioredis would say `ready`, and go on in database 0 (ioredis issue 1213).
+      if (isRefused) client.disconnect(true)
     })
     client.on('ready', () => {
+      if (isRefused) return
       lastError = undefined
       failures.over()
       health.invalidate()
@@ -48,20 +58,27 @@ export default fp(
       client.disconnect()
     })
 
-    // @fastify/redis waits for `ready`, and fails the boot without it after ten seconds, unless that is the status
-    // already (fastify-redis issues 98, 115 and 197). This can go when it takes a client that is not connected.
-    client.status = 'ready'
-    await fastify.register(fastifyRedis, { client })
-    client.status = 'wait'
+    await decorate(fastify, client)
     connect()
 
     health.add({
       name: 'redis',
       check: async () => {
-        if (client.status !== 'ready') throw lastError ?? new Error('Connection is closed')
+        if (isRefused || client.status !== 'ready') throw lastError ?? new Error('Connection is closed')
         await ping()
       },
     })
   },
   { name: 'redis', fastify: '5.x', dependencies: ['env', 'health'] },
 )
+
+/**
+ * @fastify/redis waits for `ready`, and fails the boot without it after ten seconds, unless that is the status already
+ * (fastify-redis issues 98, 115 and 197). This can go when it takes a client that is not connected.
+ */
+async function decorate(fastify: FastifyInstance, client: Redis | Cluster): Promise<void> {
+  const { status } = client
+  client.status = 'ready'
+  await fastify.register(fastifyRedis, { client })
+  client.status = status
+}

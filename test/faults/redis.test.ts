@@ -3,6 +3,7 @@ import { startPostgres } from '../../dev/postgres.ts'
 import { startRedis } from '../../dev/redis.ts'
 import { sharedDatabase, until } from '../support/helper.ts'
 import { Service } from '../support/process.ts'
+import { command } from '../support/redis-command.ts'
 import { TcpProxy } from '../support/tcp-proxy.ts'
 import { ask, databasePassed, Prober, ROUTES, reasonOf, SHIPPED } from '../support/tools.ts'
 
@@ -29,12 +30,22 @@ async function setUp(t: Test, databaseUrl?: string) {
 type SetUp = Awaited<ReturnType<typeof setUp>>
 
 const faults: Record<string, { break(all: SetUp): unknown; mend(all: SetUp): unknown; reason: RegExp }> = {
-  stopped: { break: () => redis.stop(), mend: () => redis.start(), reason: /refused/ },
-  hung: { break: () => redis.pause(), mend: () => redis.resume(), reason: /timeout/ },
-  'behind a network that swallows every packet': {
+  'is stopped': { break: () => redis.stop(), mend: () => redis.start(), reason: /refused/ },
+  hangs: { break: () => redis.pause(), mend: () => redis.resume(), reason: /timeout/ },
+  'is behind a network that swallows every packet': {
     break: ({ proxy }) => proxy.swallow(),
     mend: ({ proxy }) => proxy.heal(),
     reason: /timeout/,
+  },
+  'is full': {
+    break: () => command(redis, 'CONFIG', 'SET', 'maxmemory', 1),
+    mend: () => command(redis, 'CONFIG', 'SET', 'maxmemory', 0),
+    reason: /limit/,
+  },
+  'is read-only': {
+    break: () => command(redis, 'REPLICAOF', '127.0.0.1', 1),
+    mend: () => command(redis, 'REPLICAOF', 'NO', 'ONE'),
+    reason: /readonly/,
   },
 }
 

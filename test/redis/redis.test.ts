@@ -135,16 +135,6 @@ t.test('a connection that ioredis has given up is opened again', async (t) => {
   t.equal(await app.redis.ping(), 'PONG')
 })
 
-t.test('a replica that refuses a write is left for a new connection', async (t) => {
-  const redis = await startRedis()
-  t.teardown(() => redis.close())
-  const app = await connected(await build(t, { REDIS_URL: redis.url }))
-  await app.redis.replicaof('127.0.0.1', 1)
-  const left = event(app.redis, 'reconnecting')
-  await t.rejects(app.redis.set('key', 'value'), { message: /^READONLY/ })
-  await left
-})
-
 t.test('a Redis that takes no writes asks clients to come back', async (t) => {
   const redis = await startRedis()
   t.teardown(() => redis.close())

@@ -4,7 +4,12 @@ import { PATIENCE_MS, within } from './helper.ts'
 
 /** Runs one command on a connection of its own. */
 export async function command({ url }: Server, name: string, ...args: (string | number)[]): Promise<unknown> {
-  const client = new Redis(url, { lazyConnect: true, retryStrategy: null, connectTimeout: PATIENCE_MS })
+  const client = new Redis(url, {
+    lazyConnect: true,
+    enableReadyCheck: false,
+    retryStrategy: null,
+    connectTimeout: PATIENCE_MS,
+  })
   const said = () => `no answer of ${client.options.port} to ${name}`
   try {
     await within(client.connect(), said)

@@ -1,12 +1,16 @@
-import { Cluster, type Redis, type RedisOptions } from 'ioredis'
+import { Cluster, Command, type Redis, type RedisOptions } from 'ioredis'
 import { type Config, problemsThatHold, type Settings, text } from '../../core/config/settings.ts'
-import { commonOptions, type Listener, presentAccess, reconnectDelay, type Topology } from '../client.ts'
+import { commonOptions, type Listener, presentAccess, type Topology } from '../client.ts'
 import { areHosts, hosts } from '../hosts.ts'
+import { reconnectDelay } from '../present.ts'
+import { KEY, serves } from '../serves.ts'
 import { accessOf, problemOf } from '../url.ts'
 
 /** A node that left is in the map of the slots until its replica has taken over: it is asked for this often. */
 const SLOTS_REFRESH_MS = 200
 const SLOTS = 16_384
+/** As many keys for the check as find one for each of some hundred masters. */
+const KEYS = 1_000
 
 const settings = {
   REDIS_CLUSTER_NODES: text(
@@ -32,13 +36,21 @@ const cluster: Topology = {
     })
   },
 
-  reasons: { codes: { unreachable: ['CLUSTERDOWN'] } },
+  reasons: {
+    codes: { unreachable: ['CLUSTERDOWN'] },
+    // What ioredis says of a Cluster of which it knows no node, or none that answers.
+    messages: [
+      ['refused', /^Cluster (isn't ready|is )|^None of startup nodes is available|^Failed to refresh slots cache/],
+      ['unreachable', /^Too many Cluster redirections/],
+    ],
+  },
 
   client(config, listener) {
     if (config.REDIS_CLUSTER_NODES === undefined) return undefined
     const nodes = hosts(config.REDIS_CLUSTER_NODES, 6_379)
     const redis = clusterClient(config, nodes, listener)
-    return { redis, hosts: nodes.map(({ host }) => host), ping: () => ping(redis) }
+    const keys = Array.from({ length: KEYS }, (_, n) => slotted(`${KEY}:${n}`))
+    return { redis, hosts: nodes.map(({ host }) => host), ping: () => ping(redis, keys) }
   },
 }
 
@@ -83,14 +95,26 @@ function clusterClient(config: Config, nodes: ReturnType<typeof hosts>, listener
   return client
 }
 
-/** Resolves when the master of every slot answers and says that the whole is well. */
-async function ping(client: Cluster): Promise<void> {
+interface Slotted {
+  key: string
+  slot: number
+}
+
+function slotted(key: string): Slotted {
+  return { key, slot: new Command('get', [key]).getSlot() }
+}
+
+/** Resolves when the master of every slot answers, takes writes and says that the whole is well. */
+async function ping(client: Cluster, keys: Slotted[]): Promise<void> {
   const masters = new Map(client.nodes('master').map((node) => [`${node.options.host}:${node.options.port}`, node]))
-  const serving = new Set(Array.from({ length: SLOTS }, (_, slot) => client.slots[slot]?.[0]))
+  const masterOf = (slot: number) => client.slots[slot]?.[0]
+  const serving = new Set(Array.from({ length: SLOTS }, (_, slot) => masterOf(slot)))
   await Promise.all(
     Array.from(serving, async (name) => {
-      const info = (await masters.get(name as string)?.cluster('INFO')) as string | undefined
-      if (!info?.includes('cluster_state:ok')) throw new Error('CLUSTERDOWN Not all slots are served')
+      const node = masters.get(name as string)
+      const ownKey = keys.find(({ slot }) => masterOf(slot) === name)
+      const [info] = await Promise.all([node?.cluster('INFO'), node && serves(node, ownKey?.key)])
+      if (!String(info).includes('cluster_state:ok')) throw new Error('CLUSTERDOWN Not all slots are served')
     }),
   )
 }

@@ -1,8 +1,10 @@
 import { Redis, type SentinelConnectionOptions, SentinelConnector } from 'ioredis'
 import { rotating } from '../../core/config/secrets.ts'
 import { type Config, problemsThatHold, type Settings, text } from '../../core/config/settings.ts'
-import { clientOptions, type Options, presentAccess, presentClient, reconnectDelay, type Topology } from '../client.ts'
+import { clientOptions, type Options, presentAccess, type Topology } from '../client.ts'
 import { areHosts, hosts } from '../hosts.ts'
+import { presentClient, reconnectDelay } from '../present.ts'
+import { serves } from '../serves.ts'
 import type { Access } from '../url.ts'
 
 const settings = {
@@ -42,12 +44,18 @@ const sentinel: Topology = {
     const options = (access: Access) => ({
       ...clientOptions(config),
       ...access,
-      sentinels,
+      // Another one first each time: one that is cut off from the others names a master of before.
+      sentinels: sentinels.map((_, n) => sentinels[(n + turn) % sentinels.length]),
       sentinelPassword: password(),
       ...sentinelOptions(config, access),
     })
-    const redis = presentClient(() => new Redis(options(access()) as Options))
-    return { redis, hosts: sentinels.map(({ host }) => host), ping: () => redis.ping() }
+    let turn = 0
+    const redis = presentClient(() => {
+      const made = new Redis(options(access()) as Options)
+      turn += 1
+      return made
+    })
+    return { redis, hosts: sentinels.map(({ host }) => host), ping: () => serves(redis) }
   },
 }
 
@@ -61,15 +69,22 @@ function sentinelOptions(config: Config, { tls }: Access) {
     sentinelRetryStrategy: reconnectDelay,
     // Leave a master that hangs as soon as Sentinel does, not when a command has waited for it.
     failoverDetector: true,
-    Connector: QuietSentinelConnector,
+    Connector: OwnSentinelConnector,
   }
 }
 
-/** Unless somebody listens, ioredis prints the errors of the connections over which it hears of failovers. */
-class QuietSentinelConnector extends SentinelConnector {
+class OwnSentinelConnector extends SentinelConnector {
   constructor(options: unknown) {
     super(options as SentinelConnectionOptions)
+    // ioredis prints the errors of the connections over which it hears of failovers, because it does not listen to them
+    // (ioredis issue 1600). This can go when it does.
     const connect = this['connectToSentinel'].bind(this)
     this['connectToSentinel'] = (...args: unknown[]) => connect(...args).on('error', () => {})
+  }
+
+  /** Asks another sentinel next, as ioredis does for a master that is none. */
+  override disconnect(): void {
+    this.check({ role: 'another' })
+    super.disconnect()
   }
 }

@@ -1,13 +1,16 @@
 import { fastify } from 'fastify'
 import type { Cluster } from 'ioredis'
 import t, { type Test } from 'tap'
+import type { Server } from '../../../dev/server.ts'
 import topology from '../../../src/redis/cluster/index.ts'
 import { build, configure } from '../../support/app.ts'
-import { until } from '../../support/helper.ts'
+import { sharedDatabase, until } from '../../support/helper.ts'
+import { Service } from '../../support/process.ts'
 import { command } from '../../support/redis-command.ts'
 import { DATABASE_URL, eachIsOneProblem } from '../../support/settings.ts'
-import { databasePassed, probers } from '../../support/tools.ts'
-import { cluster, faults, healthy, withoutMaster } from './nodes.ts'
+import { databasePassed, Prober, probers } from '../../support/tools.ts'
+import { CLUSTER_RIGHTS, RIGHTS } from '../rights.ts'
+import { cluster, faults, healthy, masters, withoutMaster } from './nodes.ts'
 
 const all = await cluster(t)
 const VARIABLES = { MIGRATIONS: 'off', ...all.variables }
@@ -55,12 +58,58 @@ t.test('a user and a password that are rotated are used for the next connections
   await healthy(app)
 })
 
+t.test('a master that is full or lacks its replica is degraded, by its reason', async (t) => {
+  const app = await build(t, VARIABLES)
+  await healthy(app)
+  const [one] = (await masters(all)) as [Server]
+  for (const [setting, value, reason] of [
+    ['maxmemory', 1, 'limit'],
+    ['min-replicas-to-write', 2, 'readonly'],
+  ] as const) {
+    await command(one, 'CONFIG', 'SET', setting, value)
+    t.match((await app.inject('/health')).json(), { status: 'degraded', services: { redis: { reason } } })
+    await command(one, 'CONFIG', 'SET', setting, 0)
+    await healthy(app)
+  }
+})
+
+t.test('the user that the documentation makes is enough', async (t) => {
+  for (const server of all.servers) {
+    await command(server, 'ACL', 'SETUSER', 'service', ...RIGHTS, ...CLUSTER_RIGHTS)
+    await command(server, 'ACL', 'LOG', 'RESET')
+  }
+  const REDIS_URL = 'redis://service:password@by-cluster'
+  const service = new Service(t, { ...VARIABLES, REDIS_URL, DATABASE_URL: await sharedDatabase() })
+  await new Prober(t, `${await service.url()}/health`).next(200)
+  for (const server of all.servers) {
+    const refused = (await command(server, 'ACL', 'LOG')) as string[][]
+    t.same(
+      refused.map((entry) => entry[entry.indexOf('object') + 1]).filter((object) => object !== 'client|setinfo'),
+      [],
+    )
+  }
+  t.notMatch(service.output, /^[^{]/m, 'ioredis prints nothing of its own')
+})
+
 t.test('boot waits for no Cluster, and one that comes later is found, and lost', async (t) => {
   const { servers } = all
   await Promise.all(servers.map((server) => server.stop()))
-  const app = await build(t, VARIABLES)
+  const app = await build(t, VARIABLES, async (fastify) => {
+    fastify.get('/', () => fastify.redis.get('key'))
+  })
   t.match((await app.inject('/health')).json(), { status: 'degraded', services: { redis: { reason: 'refused' } } })
-  await t.rejects(app.redis.get('key'))
+  // Two rounds in which it finds nobody, with all that it says in between.
+  const requests = async () => {
+    let rounds = 0
+    app.redis.on('reconnecting', () => rounds++)
+    const answers = new Set<number>()
+    await until(
+      async () => answers.add((await app.inject('/')).statusCode),
+      () => rounds > 1,
+    )
+    t.same([...answers], [503])
+  }
+  await requests()
   await Promise.all(servers.map((server) => server.start()))
   await healthy(app)
   await Promise.all(servers.map((server) => server.stop()))
@@ -68,7 +117,7 @@ t.test('boot waits for no Cluster, and one that comes later is found, and lost',
     async () => (await app.inject('/health')).json(),
     ({ status }) => status === 'degraded',
   )
-  await t.rejects(app.redis.get('key'))
+  await requests()
 })
 
 const LISTENER = { onLost() {}, log: fastify().log }

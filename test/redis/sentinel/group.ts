@@ -8,6 +8,8 @@ const PASSWORD = 'hunter2'
 const SENTINEL_PASSWORD = 'hunter3'
 /** A master that says nothing for this long is given up. */
 const DOWN_AFTER_MS = 500
+/** Sentinels that have not agreed on one of them vote again after twice this long, which is three minutes by default. */
+const FAILOVER_TIMEOUT_MS = 1_000
 
 export interface Group {
   master: Server
@@ -38,6 +40,7 @@ export async function group(t: Test): Promise<Group> {
     await command(sentinel, 'SENTINEL', 'MONITOR', 'main', '127.0.0.1', master.port, 2)
     await command(sentinel, 'SENTINEL', 'SET', 'main', 'auth-pass', PASSWORD)
     await command(sentinel, 'SENTINEL', 'SET', 'main', 'down-after-milliseconds', DOWN_AFTER_MS)
+    await command(sentinel, 'SENTINEL', 'SET', 'main', 'failover-timeout', FAILOVER_TIMEOUT_MS)
   }
   for (const sentinel of sentinels) {
     await until(

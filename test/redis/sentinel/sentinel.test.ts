@@ -1,6 +1,7 @@
 import { fastify } from 'fastify'
 import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
+import { startRedis } from '../../../dev/redis.ts'
 import type { Server } from '../../../dev/server.ts'
 import { reasonOf } from '../../../src/core/reasons.ts'
 import sentinel from '../../../src/redis/sentinel/index.ts'
@@ -100,6 +101,41 @@ t.test('a user and a password that are rotated are used for the next connection'
     () => app.inject('/health'),
     ({ statusCode }) => statusCode === 200,
   )
+})
+
+t.test('a sentinel that names a replica is not believed for long', async (t) => {
+  const all = await group(t)
+  const stale = await startRedis({ password: 'hunter3', flags: ['--sentinel'] })
+  t.teardown(() => stale.close())
+  await command(stale, 'SENTINEL', 'MONITOR', 'main', '127.0.0.1', all.replica.port, 9)
+  const { REDIS_SENTINELS = '', ...variables } = all.variables
+  const app = await build(t, { ...variables, REDIS_SENTINELS: `127.0.0.1:${stale.port},${REDIS_SENTINELS}` })
+  await until(
+    () => app.redis.set('key', 'value').catch((err) => err.message),
+    (answer) => answer === 'OK',
+  )
+  await until(
+    () => app.inject('/health'),
+    ({ statusCode }) => statusCode === 200,
+  )
+})
+
+t.test('a database out of range is an error, and no other is used', async (t) => {
+  const all = await group(t)
+  const app = await build(t, { ...all.variables, REDIS_URL: `${all.variables['REDIS_URL']}/99` })
+  let rounds = 0
+  app.redis.on('reconnecting', () => rounds++)
+  const reasons = new Set()
+  await until(
+    async () => {
+      const { services } = (await app.inject('/health')).json()
+      reasons.add(services.redis.reason)
+      return app.redis.set('key', 'value').catch(() => {})
+    },
+    () => rounds > 4,
+  )
+  t.same([...reasons].pop(), 'error')
+  t.equal(await command(all.master, 'DBSIZE'), 0)
 })
 
 const LISTENER = { onLost() {}, log: fastify().log }

@@ -1,0 +1,69 @@
+import type { Redis, RedisOptions } from 'ioredis'
+import { backoff } from '../core/retry.ts'
+import { serves } from './serves.ts'
+
+const MAX_RECONNECT_DELAY_MS = 500
+/** A connection that ends sooner is one more failure: a server that refuses right after the greeting is not stormed. */
+const STEADY_MS = 1_000
+/** The wait between two looks whether the address leads to another server by now. */
+const LOOK_AGAIN_MS = 500
+
+/** Milliseconds. */
+export const reconnectDelay = (attempt: number) => backoff(attempt, MAX_RECONNECT_DELAY_MS)
+
+/**
+ * The client that `make` makes. Each further connection of it has the options that `make` gives by then. After a
+ * failover the old connection leads to a replica: it is left as soon as a new one takes writes, and serves reads until
+ * then.
+ */
+export function presentClient(make: () => Redis): Redis {
+  const client = make()
+  const { options } = client // its connector has the same
+  let attempts = 0
+  let readyAt = Number.POSITIVE_INFINITY
+  let isLooking = false
+  let looksAt = 0
+
+  async function look(): Promise<void> {
+    if (isLooking || performance.now() < looksAt) return
+    isLooking = true
+    if (await takesWrites(make())) client.disconnect(true)
+    isLooking = false
+    looksAt = performance.now() + LOOK_AGAIN_MS
+  }
+
+  const own: RedisOptions = {
+    // ioredis counts from the start after each greeting.
+    retryStrategy() {
+      attempts = performance.now() - readyAt > STEADY_MS ? 1 : attempts + 1
+      readyAt = Number.POSITIVE_INFINITY
+      return reconnectDelay(attempts)
+    },
+    reconnectOnError({ message }) {
+      if (/^(READONLY|MASTERDOWN) /.test(message)) void look()
+      return false
+    },
+  }
+  const renew = () => {
+    for (const name of Object.keys(options)) delete options[name as keyof RedisOptions]
+    Object.assign(options, make().options, own)
+  }
+  Object.assign(options, own)
+  client.on('ready', () => {
+    readyAt = performance.now()
+  })
+  return client.on('reconnecting', renew).on('end', renew)
+}
+
+/** Whether a new connection leads to a server that takes writes. */
+function takesWrites(other: Redis): Promise<boolean> {
+  Object.assign(other.options, { retryStrategy: null, sentinelRetryStrategy: null, failoverDetector: false })
+  other.on('error', () => {})
+  const answer = other.connect().then(() => serves(other))
+  return answer
+    .then(
+      () => true,
+      () => false,
+    )
+    .finally(() => other.disconnect())
+}
