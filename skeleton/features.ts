@@ -78,9 +78,13 @@ export interface DB {
   },
   cache: {
     description: 'a cache in Redis, which fails open',
-    remove: ['src/cache', 'test/cache', 'bench/reads/by-cache.ts', 'docs/cache.md'],
-    edit: [{ file: 'src/app.ts', lines: ["import('./cache/index.ts')"] }],
-    packages: ['async-cache-dedupe'],
+    remove: ['src/cache', 'test/cache', 'bench/cache.ts', 'bench/reads/by-cache.ts', 'docs/cache.md'],
+    edit: [
+      { file: 'src/app.ts', lines: ["import('./cache/index.ts')"] },
+      { file: 'bench/main.ts', lines: ["from './cache.ts'"] },
+      { file: 'bench/main.ts', from: ', cache }', to: ' }' },
+      { file: 'bench/main.ts', from: ' costs cache`', to: ' costs`' },
+    ],
   },
   metrics: {
     description: '/metrics for Prometheus, off unless switched on',
@@ -202,7 +206,8 @@ export interface DB {
 
 /** What several features share, and goes when all of them are left out. */
 export const together: (Part & { without: string[] })[] = [
-  { without: ['sentinel', 'cluster'], remove: ['src/redis/hosts.ts', 'test/support/redis-command.ts'] },
+  { without: ['sentinel', 'cluster'], remove: ['src/redis/hosts.ts'] },
+  { without: ['sentinel', 'cluster', 'cache'], remove: ['test/support/redis-command.ts'] },
   { without: ['time-series', 'compose'], remove: ['test/time-series/timescaledb.ts'] },
   { without: ['kubernetes', 'compose'], packages: ['yaml'] },
   { without: ['faults', 'bench'], remove: ['test/support/client.ts'] },

@@ -1,33 +1,41 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
-import { isPermanent, type Reason, reasonOf, redact } from './reasons.ts'
+import { isPermanent, reasonOf, redact } from './reasons.ts'
 
 /**
  * Retries are at most this far apart: together with what health remembers of a failure, a return is seen in a second.
  */
 const MAX_DELAY_MS = 700
 const REPEAT_LOG_MS = 60_000
+/** Lines a minute, whatever their texts hold. */
+const MAX_KINDS = 20
 
 /** Exponential backoff, capped, with jitter so that replicas do not retry in step. Milliseconds. */
 export function backoff(attempt: number, maxDelayMs = MAX_DELAY_MS): number {
   return Math.min(maxDelayMs, 50 * 2 ** Math.min(attempt, 10)) * (0.5 + Math.random() / 2)
 }
 
-/** Logs a failure when its reason changes, and once a minute while it lasts. */
+/**
+ * Logs a failure of each kind once a minute while it lasts, also when several kinds alternate. The kind is the reason
+ * unless it is given. `failed` returns whether it has logged.
+ */
 export function failureLog(
   log: FastifyBaseLogger,
   message: string,
-): { failed(err: unknown, details?: object): void; over(): void } {
-  let last: { reason: Reason; at: number } | undefined
+): { failed(err: unknown, details?: object, kind?: string): boolean; over(): void } {
+  const logged = new Map<string, number>()
   return {
-    failed(err, details) {
-      const reason = reasonOf(err)
-      if (last?.reason === reason && performance.now() - last.at < REPEAT_LOG_MS) return
-      last = { reason, at: performance.now() }
-      log.warn({ reason, ...details, err: redact(err) }, message)
+    failed(err, details, kind = reasonOf(err)) {
+      const now = performance.now()
+      if (now - (logged.get(kind) ?? Number.NEGATIVE_INFINITY) < REPEAT_LOG_MS) return false
+      for (const [old, at] of logged) if (now - at >= REPEAT_LOG_MS) logged.delete(old)
+      if (logged.size >= MAX_KINDS) return false
+      logged.set(kind, now)
+      log.warn({ reason: reasonOf(err), ...details, err: redact(err) }, message)
+      return true
     },
     over() {
-      last = undefined
+      logged.clear()
     },
   }
 }

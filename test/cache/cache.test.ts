@@ -1,60 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import t, { type Test } from 'tap'
-import { startRedis } from '../../dev/redis.ts'
+import t from 'tap'
 import { service } from '../../src/core/service.ts'
-import { type App, build, connected } from '../support/app.ts'
-import { until, within } from '../support/helper.ts'
+import { connected } from '../support/app.ts'
+import { until } from '../support/helper.ts'
+import { gate, lines, ownRedis, PATIENT_MS, replica, timed } from './replica.ts'
 
 const { name: NAME } = service
-/** No command takes this long, on a machine however busy: whoever waits for one that is not answered waits longer. */
-const PATIENT_MS = 20_000
-
-/** A replica with a cached function that counts its loads, whose answer is `value` after 20 ms. */
-async function replica(
-  t: Test,
-  REDIS_URL: string,
-  options: { ttl?: number; stale?: number } = {},
-  timeoutMs = PATIENT_MS,
-) {
-  const env = { REDIS_URL, REDIS_COMMAND_TIMEOUT_MS: String(timeoutMs), MIGRATIONS: 'off' }
-  const app = await connected(await build(t, env))
-  const state = {
-    app,
-    loads: 0,
-    value: 'first' as unknown,
-    loading: () => sleep(20),
-    get: async (_id: string): Promise<unknown> => undefined,
-  }
-  const references = (id: string) => [`thing:${id}`]
-  app.cache.define('thing', { ttl: 60, references, ...options }, async (_id: string) => {
-    state.loads++
-    await state.loading()
-    return state.value
-  })
-  state.get = (id) => (app.cache as unknown as { thing: typeof state.get }).thing(id)
-  return state
-}
-
-async function ownRedis(t: Test) {
-  const redis = await startRedis()
-  t.teardown(() => redis.close())
-  return redis
-}
-
-/** What one call answers, and after how many milliseconds. */
-async function timed(get: (id: string) => Promise<unknown>, id = 'a') {
-  const started = performance.now()
-  return { answer: await within(get(id), () => id), ms: performance.now() - started }
-}
-
-/** Lets the entry's fresh time pass. */
-async function age({ redis }: App, seconds: number) {
-  const key = `${NAME}:cache:thing~a`
-  const entry = JSON.parse((await redis.get(key)) as string)
-  await redis.set(key, JSON.stringify({ ...entry, until: entry.until - seconds * 1_000 }), 'KEEPTTL')
-}
-
-const warnings = ({ logs }: App) => logs.filter(({ msg }) => msg === 'cache failed')
 
 t.test('a hundred concurrent callers cost one load, and the next caller none', async (t) => {
   const one = await replica(t, (await ownRedis(t)).url)
@@ -67,79 +18,212 @@ t.test('a hundred concurrent callers cost one load, and the next caller none', a
 })
 
 t.test('keys carry the prefix, and every one of them expires', async (t) => {
-  const { app, get } = await replica(t, (await ownRedis(t)).url)
+  const { app, get } = await replica(t, (await ownRedis(t)).url, { stale: 10 })
   await get('a')
-  t.same((await app.redis.keys('*')).sort(), [`${NAME}:cache-index:thing:a`, `${NAME}:cache:thing~a`])
-  const [index, entry] = [`${NAME}:cache-index:thing:a`, `${NAME}:cache:thing~a`].map((key) => app.redis.ttl(key))
-  t.ok(((await entry) as number) > 50)
-  t.ok(((await index) as number) > ((await entry) as number), 'an index outlives what is entered in it')
+  const keys = await until(
+    async () => (await app.redis.keys('*')).sort(),
+    ({ length }) => length === 5,
+  )
+  const version = `${NAME}:cache2-version:`
+  const own = [`${NAME}:cache2:thing:a`, `${NAME}:cache2-fresh:thing:a`]
+  t.same(keys, [...own, `${version}all`, `${version}name:thing`, `${version}reference:thing:a`].sort())
+  const [entry, fresh, ...versions] = await Promise.all(
+    [...own, ...keys.filter((key) => key.startsWith(version))].map((key) => app.redis.ttl(key)),
+  )
+  t.ok((entry as number) > (fresh as number) && (fresh as number) > 50)
+  for (const life of versions) t.ok(life > (entry as number), 'a version outlives what was loaded under it')
 })
 
 t.test('an entry ends with its time to live', async (t) => {
   const one = await replica(t, (await ownRedis(t)).url, { ttl: 1 })
   await one.get('a')
-  await sleep(1_100)
   one.value = 'second'
-  t.equal(await one.get('a'), 'second')
-})
-
-t.test('a stale answer comes at once, while one load replaces it', async (t) => {
-  const one = await replica(t, (await ownRedis(t)).url, { ttl: 600, stale: 600 })
-  await one.get('a')
-  one.value = 'second'
-  t.equal(await one.get('a'), 'first')
-  t.equal(one.loads, 1, 'fresh')
-  await age(one.app, 601)
-  const { promise, resolve } = Promise.withResolvers<void>()
-  one.loading = () => promise
-  t.same(await Promise.all([one.get('a'), one.get('a'), one.get('a')]), ['first', 'first', 'first'])
-  t.equal(await one.get('a'), 'first')
-  resolve()
   await until(
-    () => one.app.redis.get(`${NAME}:cache:thing~a`),
-    (entry) => String(entry).includes('second'),
+    () => one.app.redis.exists(`${NAME}:cache2:thing:a`),
+    (exists) => exists === 0,
   )
   t.equal(await one.get('a'), 'second')
-  t.equal(one.loads, 2)
 })
 
-t.test('an invalidation on one replica is one on all, and of that reference alone', async (t) => {
+t.test('a version lives as long as the longest entry', async (t) => {
+  const day = 86_400
+  const one = await replica(t, (await ownRedis(t)).url, { ttl: day, stale: day })
+  await one.get('a')
+  const ttl = await until(
+    () => one.app.redis.ttl(`${NAME}:cache2-version:reference:thing:a`),
+    (ttl) => ttl > 1_000,
+  )
+  t.ok(ttl > 2 * day)
+  await one.invalidate('thing:other')
+  const life = await one.app.redis.ttl(`${NAME}:cache2-version:reference:thing:other`)
+  t.ok(life > 500 && life < 1_000, 'and that of an invalidation alone a few minutes: they can be many')
+})
+
+t.test('a stale answer comes at once, while one load of all replicas replaces it', async (t) => {
+  const { url } = await ownRedis(t)
+  const options = { ttl: 600, stale: 600 }
+  const [one, two] = [await replica(t, url, options), await replica(t, url, options)]
+  await one.get('a')
+  one.value = two.value = 'second'
+  t.equal(await one.get('a'), 'first')
+  t.equal(one.loads, 1, 'fresh')
+  const { redis } = one.app
+  await until(
+    () => redis.exists(`${NAME}:cache2-fresh:thing:a`),
+    (exists) => exists === 1,
+  )
+  await redis.del(`${NAME}:cache2-fresh:thing:a`) // as if its time had passed
+  const { loading, open, begun } = gate()
+  one.loading = two.loading = loading
+  t.same(await Promise.all([one, one, two, two].map(({ get }) => get('a'))), Array(4).fill('first'))
+  await begun
+  t.equal(await two.get('a'), 'first')
+  open()
+  await until(
+    () => two.get('a'),
+    (answer) => answer === 'second',
+  )
+  t.equal(one.loads + two.loads, 2)
+  t.equal(await redis.exists(`${NAME}:cache2-fresh:thing:a`), 1, 'which is fresh')
+})
+
+t.test('a load that fails while the old value answers is logged once, and tried again later', async (t) => {
+  const one = await replica(t, (await ownRedis(t)).url, { ttl: 600, stale: 600 })
+  await one.get('a')
+  await one.get('b')
+  const { redis } = one.app
+  one.loading = () => Promise.reject(new Error('of the loader'))
+  for (const id of ['a', 'b']) {
+    await until(
+      () => redis.del(`${NAME}:cache2-fresh:thing:${id}`),
+      (deleted) => deleted === 1,
+    )
+    t.equal(await one.get(id), 'first')
+    await until(
+      () => redis.pttl(`${NAME}:cache2-fresh:thing:${id}`),
+      (ttl) => ttl > 0,
+    )
+  }
+  await until(
+    () => one.loads,
+    (loads) => loads === 4,
+  )
+  t.ok((await redis.pttl(`${NAME}:cache2-fresh:thing:a`)) <= 10_000)
+  t.equal(await one.get('a'), 'first')
+  t.equal(one.loads, 4, 'not at once')
+  await until(
+    () => lines(one.app).length,
+    (count) => count > 0,
+  )
+  t.match(lines(one.app), [{ part: 'refresh', cache: 'thing', err: { message: 'of the loader' } }])
+  t.equal(lines(one.app).length, 1)
+})
+
+t.test('one entry, all of a name, or all can be cleared', async (t) => {
   const { url } = await ownRedis(t)
   const one = await replica(t, url)
   const two = await replica(t, url)
+  const ask = async (...ids: unknown[]) => {
+    const before = one.loads + two.loads
+    for (const id of ids) await one.get(id)
+    for (const id of ids) await two.get(id)
+    return one.loads + two.loads - before
+  }
+  const stored = () =>
+    until(
+      () => one.app.redis.keys('*cache2:*'),
+      (keys) => keys.length === 3,
+    )
+  const ids = ['a', 0, false]
+  t.equal(await ask(...ids), 3)
+  await stored()
+  t.equal(await ask(...ids), 0)
+  for (const id of ids) {
+    await two.app.cache.clear('thing', id)
+    await until(
+      () => ask(...ids),
+      (loads) => loads === 0,
+    )
+    t.equal(one.loads + two.loads, 4 + ids.indexOf(id), 'one more')
+    await stored()
+  }
+  await two.app.cache.clear('thing')
+  t.equal(await one.get('a'), 'first')
+  t.equal(one.loads + two.loads, 7)
+  await stored()
+  await until(
+    () => ask(...ids),
+    (loads) => loads === 0,
+  )
+  const before = one.loads
+  await two.app.cache.clear()
   await one.get('a')
-  await one.get('b')
-  t.equal(await two.get('a'), 'first')
-  t.equal(two.loads, 0, 'what one replica loaded serves both')
-  two.value = 'second'
-  await one.app.cache.invalidate('thing', ['thing:a'])
-  t.equal(await two.get('a'), 'second')
-  t.equal(await two.get('b'), 'first')
+  t.equal(one.loads, before + 1)
+  for (const what of ['clear', 'invalidate'] as const) {
+    await t.rejects(one.app.cache[what]('unknown', 'a'), /unknown is not defined in the cache/)
+  }
 })
 
-t.test('one entry, or all of a name, can be cleared', async (t) => {
-  const { app, get } = await replica(t, (await ownRedis(t)).url)
-  await get('a')
-  await get('b')
-  await app.cache.clear('thing', 'a')
-  t.same([await app.cache.exists('thing', 'thing~a'), await app.cache.exists('thing', 'thing~b')], [false, true])
-  await app.cache.clear('thing')
-  t.equal(await app.cache.exists('thing', 'thing~b'), false)
-})
-
-t.test('an error of the loader is the caller’s, and is not cached', async (t) => {
+t.test('an error of the load is the caller’s, and is not cached', async (t) => {
   const { app } = await replica(t, (await ownRedis(t)).url)
   let fails = true
-  const cache = app.cache.define('failing', { ttl: 60 }, async (_: string) => {
-    if (fails) throw new Error('of the loader')
-    return 'well'
-  })
+  const told: unknown[] = []
+  const cache = app.cache.define(
+    'failing',
+    { ttl: 60, onError: (err) => told.push(String(err)) },
+    async (_: string) => {
+      if (fails) throw new Error('of the loader')
+      return 'well'
+    },
+  )
   await t.rejects(cache.failing('a'), /of the loader/)
+  t.same(told, ['Error: of the loader'])
   fails = false
   t.equal(await cache.failing('a'), 'well')
 })
 
-t.test('Redis stopped: every call loads at once, one warning; restarted: it caches again', async (t) => {
+t.test('without a time to live nothing is stored, and concurrent callers share one load', async (t) => {
+  const one = await replica(t, (await ownRedis(t)).url, { ttl: 0 })
+  one.value = { some: 'thing' }
+  const [first, second] = await Promise.all([one.get('a'), one.get('a')])
+  t.equal(first, second)
+  t.equal(one.loads, 1)
+  await one.get('a')
+  t.equal(one.loads, 2)
+  const cache = one.app.cache.define('deduped', () => 'at once')
+  t.equal(await cache.deduped(), 'at once')
+  t.same(await one.app.redis.keys('*'), [])
+})
+
+t.test('a listener that throws is logged, and the call answers', async (t) => {
+  const fails = () => {
+    throw new Error('of the listener')
+  }
+  const listeners = { onHit: fails, onMiss: fails, onDedupe: fails, onError: fails }
+  const one = await replica(t, (await ownRedis(t)).url, listeners)
+  t.same(await Promise.all([one.get('a'), one.get('a')]), ['first', 'first'])
+  t.equal(await one.get('a'), 'first')
+  one.loading = () => Promise.reject(new Error('of the loader'))
+  await t.rejects(one.get('b'), /of the loader/)
+  t.match(lines(one.app), [{ part: 'listener', cache: 'thing', err: { message: 'of the listener' } }])
+  t.equal(lines(one.app).length, 1)
+})
+
+t.test('what define cannot use is refused', async (t) => {
+  const { app } = await replica(t, (await ownRedis(t)).url)
+  const refused = (options: object, message: RegExp, name = 'other') =>
+    t.throws(() => app.cache.define(name, options as never, () => 1), message)
+  refused({ ttl: -1 }, /ttl must be a number of seconds/)
+  refused({ stale: Number.POSITIVE_INFINITY }, /stale must be a number/)
+  refused({ references: ['a'] }, /references must be a function/)
+  refused({ references: (_a: unknown, _key: unknown, result: unknown) => result }, /references cannot know the value/)
+  refused({ storage: {} }, /storage is no option/)
+  refused({}, /already defined/, 'thing')
+  refused({}, /already defined/, 'clear')
+  t.throws(() => app.cache.define('other', { ttl: 1 }, undefined as never), /Missing the function/)
+})
+
+t.test('Redis stopped: every call loads at once, one warning; restarted: it caches again, and says so', async (t) => {
   const redis = await ownRedis(t)
   const one = await replica(t, redis.url)
   await one.get('a')
@@ -150,16 +234,17 @@ t.test('Redis stopped: every call loads at once, one warning; restarted: it cach
     t.ok(ms < PATIENT_MS, 'which waits for no command')
   }
   t.equal(one.loads, 11)
-  t.equal(warnings(one.app).length, 1)
+  t.equal(lines(one.app).length, 1)
   await redis.start()
   await connected(one.app)
   await one.get('a')
   t.equal(one.loads, 12)
   await one.get('a')
   t.equal(one.loads, 12)
+  t.match(lines(one.app, 'cache works again'), [{ part: 'read' }])
 })
 
-t.test('Redis hung: every call answers within its loader’s time and one command’s timeout', async (t) => {
+t.test('Redis hung: every call answers within its load’s time and one command’s timeout', async (t) => {
   const redis = await ownRedis(t)
   const timeoutMs = 1_000
   const one = await replica(t, redis.url, { stale: 30 }, timeoutMs)
@@ -172,62 +257,71 @@ t.test('Redis hung: every call answers within its loader’s time and one comman
     t.equal(answer, 'first')
     t.ok(ms < (await timeout).ms + timeoutMs, `${Math.round(ms)} ms`)
   }
+  t.equal(one.loads, 4, 'the two of the same key share one')
   redis.resume()
 })
 
-t.test('what could not be invalidated while Redis was away is so as soon as it is back', async (t) => {
-  const redis = await ownRedis(t)
-  const { url } = redis
-  const one = await replica(t, url)
-  const { app } = await replica(t, url)
-  await one.get('a')
-  // The replica loses its connection while Redis keeps what it has.
-  app.redis.disconnect(true)
-  await app.cache.invalidate('thing', 'thing:a')
-  await until(
-    () => app.redis.exists(`${NAME}:cache:thing~a`).catch(() => 'away'),
-    (exists) => exists === 0,
-  )
-  one.value = 'second'
-  t.equal(await one.get('a'), 'second')
-})
-
 t.test('Redis full: calls load, what is cached is served, and can be invalidated', async (t) => {
-  const one = await replica(t, (await ownRedis(t)).url)
+  const { url } = await ownRedis(t)
+  const one = await replica(t, url, { stale: 60 })
+  const two = await replica(t, url)
   await one.get('a')
-  await one.app.redis.config('SET', 'maxmemory', '1mb', 'maxmemory-policy', 'noeviction')
+  await until(
+    () => one.app.redis.exists(`${NAME}:cache2-fresh:thing:a`),
+    (exists) => exists === 1,
+  )
+  await one.app.redis.config('SET', 'maxmemory', '1mb')
   await t.rejects(one.app.redis.set('key', 'value'), /OOM/)
-  one.value = 'second'
-  t.equal(await one.get('a'), 'first')
+  one.value = two.value = 'second'
+  await one.app.redis.del(`${NAME}:cache2-fresh:thing:a`)
+  t.equal(await one.get('a'), 'first', 'also what is stale: what replaced it could not be kept')
   t.equal(await one.get('b'), 'second')
   t.equal(await one.get('b'), 'second')
   t.equal(one.loads, 3)
-  t.match(warnings(one.app), [{ err: { message: /EXECABORT|OOM/ } }])
-  await one.app.cache.invalidate('thing', 'thing:a')
+  t.match(lines(one.app), [{ part: 'write', err: { message: /OOM/ } }])
+  await one.invalidate('thing:a')
+  t.equal(one.app.cache.owed, 0)
   t.equal(await one.get('a'), 'second')
+  t.equal(await two.get('a'), 'second')
 })
 
-t.test('keys of the wrong type: calls load, and nothing is stored that no invalidation would find', async (t) => {
+t.test('keys of the wrong type, or with nothing readable: calls load', async (t) => {
   const one = await replica(t, (await ownRedis(t)).url)
   const { redis } = one.app
-  await redis.lpush(`${NAME}:cache:thing~list`, 'x')
-  await redis.set(`${NAME}:cache:thing~text`, 'not JSON')
-  await redis.set(`${NAME}:cache-index:thing:index`, 'x')
-  for (const id of ['list', 'text', 'index']) t.equal(await one.get(id), 'first')
-  t.equal(one.loads, 3)
-  await until(
-    () => redis.exists(`${NAME}:cache:thing~index`),
-    (exists) => exists === 0,
-  )
-  await one.get('list')
-  t.equal(one.loads, 3, 'an entry is written over')
-})
-
-t.test('values that JSON cannot hold, or that are empty, answer all the same', async (t) => {
-  const one = await replica(t, (await ownRedis(t)).url)
-  for (const value of [10n, undefined, null, 0, '', false]) {
-    one.value = value
-    t.equal(await one.get(typeof value), value)
-    t.equal(await one.get(typeof value), value)
+  await one.get('a')
+  const written = (id: string) =>
+    until(
+      () => redis.getBuffer(`${NAME}:cache2:thing:${id}`),
+      (found) => found !== null,
+    ) as Promise<Buffer>
+  const entry = await written('a')
+  await redis.del(`${NAME}:cache2:thing:a`)
+  await redis.lpush(`${NAME}:cache2:thing:a`, 'x')
+  t.equal(await one.get('a'), 'first', 'a list')
+  t.equal(one.loads, 2)
+  await written('a')
+  await redis.lpush(`${NAME}:cache2-version:reference:thing:b`, 'x')
+  for (const loads of [3, 4]) {
+    t.equal(await one.get('b'), 'first')
+    t.equal(one.loads, loads, 'nothing is stored without its version')
   }
+  const versions = 3 * 16
+  for (const unreadable of [
+    Buffer.alloc(0),
+    Buffer.from('text'),
+    Buffer.concat([Buffer.from([99]), entry.subarray(1)]), // another format
+    Buffer.concat([entry.subarray(0, 3 + versions - 16), entry.subarray(3 + versions)]), // fewer versions
+  ]) {
+    const { loads } = one
+    await redis.set(`${NAME}:cache2:thing:a`, unreadable)
+    t.equal(await one.get('a'), 'first')
+    t.equal(one.loads, loads + 1)
+    await written('a')
+  }
+  t.same(lines(one.app), [])
+  const { loads } = one
+  await redis.set(`${NAME}:cache2:thing:a`, Buffer.concat([entry.subarray(0, 3 + versions), Buffer.from([255, 99])]))
+  t.equal(await one.get('a'), 'first', 'of a newer Node.js')
+  t.equal(one.loads, loads + 1)
+  t.match(lines(one.app), [{ part: 'value', err: { message: /deserialize/ } }])
 })

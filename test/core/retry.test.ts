@@ -1,6 +1,6 @@
 import { fastify } from 'fastify'
 import t from 'tap'
-import { retry } from '../../src/core/retry.ts'
+import { failureLog, retry } from '../../src/core/retry.ts'
 
 t.test('a failure that lasts is logged once, and again when its reason changes', async (t) => {
   const reasons: string[] = []
@@ -12,4 +12,21 @@ t.test('a failure that lasts is logged once, and again when its reason changes',
   }
   await retry(attempt, { signal: new AbortController().signal, log, message: 'waiting' })
   t.same(reasons, ['refused', 'unreachable'])
+})
+
+t.test('kinds of failure that alternate are logged once each, and no more than twenty', (t) => {
+  const lines: string[] = []
+  const { log } = fastify({ logger: { stream: { write: (line) => lines.push(JSON.parse(line).err.message) } } })
+  const failures = failureLog(log, 'failing')
+  for (let n = 0; n < 400; n++) failures.failed(Object.assign(new Error('no'), { code: n % 2 ? 'EPIPE' : 'ENOTFOUND' }))
+  t.equal(lines.length, 2)
+  for (let n = 0; n < 400; n++) failures.failed(new Error(`${n}`), {}, `kind ${n}`)
+  t.equal(lines.length, 20)
+  const later = performance.now() + 60_000
+  const now = t.intercept(performance, 'now', { value: () => later })
+  t.equal(failures.failed(new Error('a minute later'), {}, 'kind 0'), true)
+  now.restore()
+  failures.over()
+  t.equal(failures.failed(new Error('again'), {}, 'kind 0'), true)
+  t.end()
 })

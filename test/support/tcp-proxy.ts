@@ -16,6 +16,8 @@ export class TcpProxy {
   #swallows = false
   #slowMs = 0
   readonly #swallowed = new EventEmitter()
+  #heldText: string | undefined
+  readonly #held: (() => void)[] = []
   readonly url: string
   #target: string
 
@@ -44,6 +46,20 @@ export class TcpProxy {
   /** From now on the server's answers arrive so many milliseconds later. */
   slow(ms: number): void {
     this.#slowMs = ms
+  }
+
+  /** The next request that contains this text, and those behind it, wait until they are released. */
+  hold(text: string): void {
+    this.#heldText = text
+  }
+
+  release(): void {
+    this.#heldText = undefined
+    for (const send of this.#held.splice(0)) send()
+  }
+
+  #holds(chunk: string | Buffer): boolean {
+    return this.#heldText !== undefined && (this.#held.length > 0 || chunk.includes(this.#heldText))
   }
 
   /** From now on nothing arrives, and nobody is told. */
@@ -96,6 +112,7 @@ export class TcpProxy {
       from.on('data', (chunk) => {
         connection.dead ||= this.#swallows
         if (connection.dead) this.#swallowed.emit('data')
+        else if (from === client && this.#holds(chunk)) this.#held.push(() => to.write(chunk))
         else if (from === server && this.#slowMs > 0) setTimeout(() => to.write(chunk), this.#slowMs)
         else to.write(chunk)
       })
