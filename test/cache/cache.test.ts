@@ -59,6 +59,37 @@ t.test('a version lives as long as the longest entry', async (t) => {
   t.ok(life > 500 && life < 1_000, 'and that of an invalidation alone a few minutes: they can be many')
 })
 
+t.test('a process that has only stored what lives shortly leaves the versions their long life', async (t) => {
+  const { url } = await ownRedis(t)
+  const options = { ttl: 86_400 }
+  const [old, young] = [await replica(t, url, options), await replica(t, url, options)]
+  await old.get('a')
+  const { redis } = old.app
+  const isStored = (key: string) =>
+    until(
+      () => redis.exists(`${NAME}:cache2:${key}`),
+      (exists) => exists === 1,
+    )
+  await isStored('thing:a')
+  const brief = young.app.cache.define('brief', { ttl: 60 }, (id: string) => id)
+  await brief.brief('a')
+  await isStored('brief:a')
+  await young.app.redis.ping() // behind all that was written with it
+  t.ok((await redis.ttl(`${NAME}:cache2-version:all`)) > 86_400)
+})
+
+t.test('a time without end is a year, and no other entry suffers from it', async (t) => {
+  const one = await replica(t, (await ownRedis(t)).url, { ttl: () => Number.MAX_VALUE, stale: Number.MAX_SAFE_INTEGER })
+  await one.get('a')
+  const life = await until(
+    () => one.app.redis.ttl(`${NAME}:cache2:thing:a`),
+    (ttl) => ttl > 0,
+  )
+  const year = 365 * 86_400
+  t.ok(life > year && life <= 2 * year)
+  t.same(lines(one.app), [])
+})
+
 t.test('a stale answer comes at once, while one load of all replicas replaces it', async (t) => {
   const { url } = await ownRedis(t)
   const options = { ttl: 600, stale: 600 }
@@ -270,7 +301,7 @@ t.test('Redis full: calls load, what is cached is served, and can be invalidated
     () => one.app.redis.exists(`${NAME}:cache2-fresh:thing:a`),
     (exists) => exists === 1,
   )
-  await one.app.redis.config('SET', 'maxmemory', '1mb')
+  await one.app.redis.config('SET', 'maxmemory', '1')
   await t.rejects(one.app.redis.set('key', 'value'), /OOM/)
   one.value = two.value = 'second'
   await one.app.redis.del(`${NAME}:cache2-fresh:thing:a`)

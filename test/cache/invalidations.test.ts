@@ -197,7 +197,7 @@ t.test('failures that alternate are logged once each, also those of one reason',
     lines(one.app)
       .map(({ part, reason, err }) => `${part} ${reason} ${(err as Error).message.split(' ')[0]}`)
       .sort(),
-    ['invalidate error NOREPLICAS', 'write error NOREPLICAS', 'write error OOM'],
+    ['invalidate readonly NOREPLICAS', 'write limit OOM', 'write readonly NOREPLICAS'],
   )
   t.equal(lines(one.app).length, 3)
   t.ok(lines(one.app, 'cache works again').length <= 3)
