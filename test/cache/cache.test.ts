@@ -150,6 +150,22 @@ t.test('a load that fails while the old value answers is logged once, and tried 
   t.equal(lines(one.app).length, 1)
 })
 
+t.test('whatever a load throws, the old value answers and the process lives', async (t) => {
+  const one = await replica(t, (await ownRedis(t)).url, { ttl: 600, stale: 600 })
+  await one.get('a')
+  await until(
+    () => one.app.redis.del(`${NAME}:cache2-fresh:thing:a`),
+    (deleted) => deleted === 1,
+  )
+  one.loading = () => Promise.reject(Object.create(null))
+  t.equal(await one.get('a'), 'first')
+  await until(
+    () => lines(one.app).length,
+    (count) => count > 0,
+  )
+  t.match(lines(one.app), [{ part: 'refresh', err: { message: 'an object without a message' } }])
+})
+
 t.test('one entry, all of a name, or all can be cleared', async (t) => {
   const { url } = await ownRedis(t)
   const one = await replica(t, url)
