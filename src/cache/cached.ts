@@ -11,6 +11,8 @@ const MAX_REFERENCES = 1_000
 const MAX_VALUE_BYTES = 4 * 2 ** 20
 /** Refreshes of stale entries in this process at once. */
 const MAX_REFRESHES = 100
+/** A year. What lives for ever would make every version do so too. */
+const MAX_TIME_MS = 31_536_000_000
 
 /** What the functions of one cache share. */
 export interface Shared {
@@ -48,6 +50,8 @@ export class CachedFunction {
     this.#load = load
     this.#shared = shared
     this.#keys = shared.keys.of(name)
+    const known = (time: AnyOptions['ttl']) => (typeof time === 'number' ? milliseconds(time) : 0)
+    shared.versions.outlive({ ttlMs: known(options.ttl), staleMs: known(options.stale) })
   }
 
   /** The version of all its entries. */
@@ -144,13 +148,9 @@ export class CachedFunction {
 
   async #store({ keys }: Call, tokens: string[], { value, encoded }: Loaded): Promise<void> {
     if (!encoded) return
-    if (encoded.length > MAX_VALUE_BYTES) {
-      return this.#failed('value', new RangeError(`Too large: ${encoded.length} bytes, and ${MAX_VALUE_BYTES} at most`))
-    }
     try {
-      const [ttl, stale] = [seconds(this.#options.ttl, value), seconds(this.#options.stale, value)]
-      if (ttl > 0)
-        await this.#shared.versions.write(keys, tokens, encoded, { ttlMs: ttl * 1_000, staleMs: stale * 1_000 })
+      const times = { ttlMs: milliseconds(this.#options.ttl, value), staleMs: milliseconds(this.#options.stale, value) }
+      if (times.ttlMs > 0) await this.#shared.versions.write(keys, tokens, encoded, times)
     } catch (err) {
       this.#failed('ttl', err)
     }
@@ -174,7 +174,9 @@ export class CachedFunction {
   #encode(value: unknown): Buffer | undefined {
     const { transformer } = this.#options
     try {
-      return encode(transformer ? transformer.serialize(value) : value)
+      const encoded = encode(transformer ? transformer.serialize(value) : value)
+      if (encoded.length <= MAX_VALUE_BYTES) return encoded
+      throw new RangeError(`Too large: ${encoded.length} bytes, and ${MAX_VALUE_BYTES} at most`)
     } catch (err) {
       this.#failed('value', err)
       return undefined
@@ -211,9 +213,9 @@ function nameOf({ keys: { entry } }: Call, tokens: (string | undefined)[] = []):
   return `${tokens.join()} ${entry}`
 }
 
-/** Throws for what is no time. */
-function seconds(given: AnyOptions['ttl'], value: unknown): number {
+/** Of seconds, or a function of the value. Throws for what is no time. */
+function milliseconds(given: AnyOptions['ttl'], value?: unknown): number {
   const time = typeof given === 'function' ? given(value as never) : (given ?? 0)
   if (!Number.isFinite(time) || time < 0) throw new RangeError(`A time must be a number of seconds: ${time}`)
-  return time
+  return Math.min(Math.ceil(time * 1_000), MAX_TIME_MS)
 }

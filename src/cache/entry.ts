@@ -1,4 +1,11 @@
-import { deserialize, serialize } from 'node:v8'
+import { DefaultDeserializer, serialize } from 'node:v8'
+
+declare module 'node:v8' {
+  interface DefaultDeserializer {
+    /** Documented, and not among the types of Node.js. */
+    _readHostObject(): NodeJS.ArrayBufferView
+  }
+}
 
 /** Of what an entry looks like. An entry of another version is none. */
 const FORMAT = 1
@@ -14,7 +21,20 @@ export const TOKEN_LENGTH = 16
 export const encode = (value: unknown): Buffer => serialize(value)
 
 /** The value, a new copy each time. Throws for what this Node.js cannot read. */
-export const decode = (encoded: Buffer): unknown => deserialize(encoded)
+export function decode(encoded: Buffer): unknown {
+  const reader = new Reader(encoded)
+  reader.readHeader()
+  return reader.readValue()
+}
+
+/** Node.js' own makes a `Buffer` or a typed array of the very bytes that it reads, and other callers read them too. */
+class Reader extends DefaultDeserializer {
+  override _readHostObject(): NodeJS.ArrayBufferView {
+    const view = super._readHostObject()
+    const own = view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength)
+    return Buffer.isBuffer(view) ? Buffer.from(own) : Reflect.construct(view.constructor, [own])
+  }
+}
 
 /** An entry: the tokens that were valid before its value was loaded, and the value. */
 export function entryOf(tokens: string[], encoded: Buffer): Buffer {

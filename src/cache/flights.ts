@@ -21,15 +21,26 @@ export interface Flight {
  */
 export class Flights {
   readonly #flights = new Map<string, Flight>()
+  /** By key: an invalidation looks at no others, of which a slow load can gather thousands. */
+  readonly #concerned = new Map<string, Set<Flight>>()
 
   find(name: string): Flight | undefined {
-    return this.#flights.get(name)
+    const flight = this.#flights.get(name)
+    return flight?.isCurrent ? flight : undefined
   }
 
   /** It can be joined under each of these names until `over` settles. */
   add(names: string[], flight: Flight, over: Promise<unknown>): void {
     for (const name of names) this.#flights.set(name, flight)
-    const leave = () => this.remove(names, flight)
+    for (const key of flight.keys) this.#concerned.set(key, (this.#concerned.get(key) ?? new Set()).add(flight))
+    const leave = () => {
+      this.remove(names, flight)
+      for (const key of flight.keys) {
+        const others = this.#concerned.get(key) as Set<Flight>
+        others.delete(flight)
+        if (others.size === 0) this.#concerned.delete(key)
+      }
+    }
     over.then(leave, leave)
   }
 
@@ -40,11 +51,6 @@ export class Flights {
 
   /** Drops those that have one of these keys. */
   drop(keys: string[]): void {
-    const dropped = new Set(keys)
-    for (const [name, flight] of this.#flights) {
-      if (!flight.keys.some((key) => dropped.has(key))) continue
-      flight.isCurrent = false
-      this.#flights.delete(name)
-    }
+    for (const key of keys) for (const flight of this.#concerned.get(key) ?? []) flight.isCurrent = false
   }
 }

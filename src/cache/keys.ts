@@ -14,10 +14,10 @@ export function keyOf(argument: unknown): string {
   return isPlain ? argument : `~${text(argument)}`
 }
 
-/** The same, and of bounded length. */
+/** The same, and of bounded length. No key begins as a hashed one does, so nobody can ask for the entry of another. */
 export function short(key: string): string {
   if (key.length <= MAX_LENGTH) return key
-  return `${key.slice(0, 64)}…${createHash('sha256').update(key).digest('base64url')}`
+  return `~#${key.slice(0, 64)}…${createHash('sha256').update(key).digest('base64url')}`
 }
 
 function text(value: unknown): string {

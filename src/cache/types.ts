@@ -24,8 +24,12 @@ export type Cloned<T> = T extends Kept
       ? Set<Cloned<V>>
       : T extends Fn | symbol
         ? never
-        : T extends readonly unknown[]
-          ? { [K in keyof T]: Cloned<T[K]> }
+        : T extends readonly (infer V)[]
+          ? V[] extends T
+            ? T extends V[]
+              ? Cloned<V>[]
+              : readonly Cloned<V>[]
+            : { [K in keyof T]: Cloned<T[K]> }
           : T extends object
             ? { [K in keyof T as T[K] extends Fn | symbol ? never : K]: Cloned<T[K]> }
             : T

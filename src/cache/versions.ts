@@ -77,12 +77,17 @@ export class Versions {
     return undefined
   }
 
+  /** To be told before anything is written: a version that another entry needs must not have a shorter life. */
+  outlive({ ttlMs, staleMs }: Times): void {
+    this.#lifeMs = Math.max(this.#lifeMs, ttlMs + staleMs + MIN_LIFE_MS)
+  }
+
   /** Resolves when Redis has it, or has failed to take it. Does not reject. */
   async write({ entry, fresh, versions }: Keys, tokens: string[], encoded: Buffer, times: Times): Promise<void> {
-    const [ttlMs, keptMs] = [times.ttlMs, times.ttlMs + times.staleMs].map(Math.ceil) as [number, number]
-    this.#lifeMs = Math.max(this.#lifeMs, keptMs + MIN_LIFE_MS)
+    this.outlive(times)
+    const { ttlMs, staleMs } = times
     const commands: Command[] = [
-      ['set', entry, entryOf(tokens, encoded), 'PX', keptMs],
+      ['set', entry, entryOf(tokens, encoded), 'PX', ttlMs + staleMs],
       ...versions.map((version): Command => ['pexpire', version, this.#lifeMs]),
     ]
     if (fresh) commands.push(['set', fresh, '', 'PX', ttlMs])

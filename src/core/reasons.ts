@@ -91,9 +91,10 @@ function told(err: unknown): ReturnType<typeof redact> {
 
 /**
  * Code and message of a driver's error, the only parts to log: ioredis keeps the command in its errors, with the
- * password.
+ * password. Anything can be thrown, and to tell of it must not throw.
  */
 export function redact(err: unknown): { code?: string | undefined; message: string } {
-  const { code, message } = (err ?? {}) as { code?: unknown; message?: string }
-  return { code: typeof code === 'string' ? code : undefined, message: message ?? String(err) }
+  const { code, message } = (err ?? {}) as { code?: unknown; message?: unknown }
+  const text = typeof err === 'object' && err ? 'an object without a message' : String(err)
+  return { code: typeof code === 'string' ? code : undefined, message: typeof message === 'string' ? message : text }
 }

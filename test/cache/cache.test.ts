@@ -39,10 +39,10 @@ t.test('an entry ends with its time to live', async (t) => {
   await one.get('a')
   one.value = 'second'
   await until(
-    () => one.app.redis.exists(`${NAME}:cache2:thing:a`),
-    (exists) => exists === 0,
+    () => one.get('a'),
+    (answer) => answer === 'second',
   )
-  t.equal(await one.get('a'), 'second')
+  t.equal(one.loads, 2)
 })
 
 t.test('a version lives as long as the longest entry', async (t) => {
@@ -57,6 +57,37 @@ t.test('a version lives as long as the longest entry', async (t) => {
   await one.invalidate('thing:other')
   const life = await one.app.redis.ttl(`${NAME}:cache2-version:reference:thing:other`)
   t.ok(life > 500 && life < 1_000, 'and that of an invalidation alone a few minutes: they can be many')
+})
+
+t.test('a process that has only stored what lives shortly leaves the versions their long life', async (t) => {
+  const { url } = await ownRedis(t)
+  const options = { ttl: 86_400 }
+  const [old, young] = [await replica(t, url, options), await replica(t, url, options)]
+  await old.get('a')
+  const { redis } = old.app
+  const isStored = (key: string) =>
+    until(
+      () => redis.exists(`${NAME}:cache2:${key}`),
+      (exists) => exists === 1,
+    )
+  await isStored('thing:a')
+  const brief = young.app.cache.define('brief', { ttl: 60 }, (id: string) => id)
+  await brief.brief('a')
+  await isStored('brief:a')
+  await young.app.redis.ping() // behind all that was written with it
+  t.ok((await redis.ttl(`${NAME}:cache2-version:all`)) > 86_400)
+})
+
+t.test('a time without end is a year, and no other entry suffers from it', async (t) => {
+  const one = await replica(t, (await ownRedis(t)).url, { ttl: () => Number.MAX_VALUE, stale: Number.MAX_SAFE_INTEGER })
+  await one.get('a')
+  const life = await until(
+    () => one.app.redis.ttl(`${NAME}:cache2:thing:a`),
+    (ttl) => ttl > 0,
+  )
+  const year = 365 * 86_400
+  t.ok(life > year && life <= 2 * year)
+  t.same(lines(one.app), [])
 })
 
 t.test('a stale answer comes at once, while one load of all replicas replaces it', async (t) => {
@@ -117,6 +148,22 @@ t.test('a load that fails while the old value answers is logged once, and tried 
   )
   t.match(lines(one.app), [{ part: 'refresh', cache: 'thing', err: { message: 'of the loader' } }])
   t.equal(lines(one.app).length, 1)
+})
+
+t.test('whatever a load throws, the old value answers and the process lives', async (t) => {
+  const one = await replica(t, (await ownRedis(t)).url, { ttl: 600, stale: 600 })
+  await one.get('a')
+  await until(
+    () => one.app.redis.del(`${NAME}:cache2-fresh:thing:a`),
+    (deleted) => deleted === 1,
+  )
+  one.loading = () => Promise.reject(Object.create(null))
+  t.equal(await one.get('a'), 'first')
+  await until(
+    () => lines(one.app).length,
+    (count) => count > 0,
+  )
+  t.match(lines(one.app), [{ part: 'refresh', err: { message: 'an object without a message' } }])
 })
 
 t.test('one entry, all of a name, or all can be cleared', async (t) => {
@@ -270,7 +317,7 @@ t.test('Redis full: calls load, what is cached is served, and can be invalidated
     () => one.app.redis.exists(`${NAME}:cache2-fresh:thing:a`),
     (exists) => exists === 1,
   )
-  await one.app.redis.config('SET', 'maxmemory', '1mb')
+  await one.app.redis.config('SET', 'maxmemory', '1')
   await t.rejects(one.app.redis.set('key', 'value'), /OOM/)
   one.value = two.value = 'second'
   await one.app.redis.del(`${NAME}:cache2-fresh:thing:a`)

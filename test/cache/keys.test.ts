@@ -62,6 +62,7 @@ t.test('every argument has an entry of its own', async (t) => {
     { cents: 1 },
     'x'.repeat(300),
     `${'x'.repeat(300)}y`,
+    short('x'.repeat(300)),
   ]
   const answers = new Map<unknown, unknown>()
   for (const [index, argument] of all.entries()) {

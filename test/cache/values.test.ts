@@ -29,6 +29,9 @@ const stored = (one: Awaited<ReturnType<typeof own>>, count: number) =>
     (keys) => keys.length === count,
   )
 
+/** As `npm run types` names what a column of JSON holds. */
+type Json = string | number | boolean | null | Json[] | { [name: string]: Json }
+
 const cyclic: { self?: unknown } = {}
 cyclic.self = cyclic
 
@@ -76,6 +79,22 @@ t.test('each caller has a value of its own', async (t) => {
   t.same([second, one.value], [{ list: [1] }, { list: [1] }])
 })
 
+t.test('each caller has the bytes of a Buffer or a typed array of its own, and no others', async (t) => {
+  const one = await own(t)
+  one.value = { text: Buffer.from('text'), floats: new Float64Array([1.5]), view: new DataView(new ArrayBuffer(3)) }
+  type Value = { text: Buffer; floats: Float64Array; view: DataView }
+  const [first, second] = (await Promise.all([one.get('a'), one.get('a')])) as [Value, Value]
+  first.text.fill('x') // before it was written
+  await stored(one, 1)
+  const [hit, other] = (await Promise.all([one.get('a'), one.get('a')])) as [Value, Value]
+  for (const value of [second, hit, other]) {
+    t.strictSame(value, one.value)
+    for (const { buffer, byteLength } of Object.values(value)) t.equal(buffer.byteLength, byteLength)
+    value.text.fill('x')
+  }
+  t.equal(one.loads, 1)
+})
+
 t.test('an instance of a class has its fields alone, each time; a transformer makes one of them', async (t) => {
   const one = await own(t)
   const { app } = one
@@ -100,15 +119,16 @@ t.test('what cannot be kept is answered as it is, and the log says why', async (
   const one = await own(t)
   const told: unknown[] = []
   const { app } = one
+  const large = { text: 'x'.repeat(9 * 2 ** 20) }
   const cache = app.cache
     .define('function', { ttl: 60, onError: (err) => told.push(err) }, () => ({ call: () => 'called' }))
-    .define('large', { ttl: 60 }, () => 'x'.repeat(9 * 2 ** 20))
+    .define('large', { ttl: 60 }, () => large)
     .define('ttl', { ttl: () => Number.NaN }, () => 1)
     .define('throwing', { ttl: () => JSON.parse('{') }, () => 1)
     .define('short', { ttl: () => 0 }, () => 1)
   for (let call = 0; call < 2; call++) {
     t.equal(((await cache.function()) as unknown as { call(): string }).call(), 'called')
-    t.equal((await cache.large()).length, 9 * 2 ** 20)
+    t.equal(await cache.large(), large)
     t.same([await cache.ttl(), await cache.throwing(), await cache.short()], [1, 1, 1])
   }
   t.match(told.map(String), Array(2).fill(/could not be cloned/))
@@ -175,6 +195,9 @@ t.test('the types say what comes back', async (t) => {
   tags.get('a')?.double
   // @ts-expect-error
   cache.typed(1)
+  const json = app.cache.define('json', { ttl: 60 }, (): Json => [{ a: [1] }])
+  const parsed: Json = await json.json()
+  t.same(parsed, [{ a: [1] }])
   const optional = app.cache.define('optional', { ttl: 60 }, (id?: string) => id)
   t.equal(await optional.optional(), undefined)
 })

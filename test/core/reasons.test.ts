@@ -114,4 +114,7 @@ t.test('the log gets code and message of an error and no more', async (t) => {
   t.same(redact(err), { code: 'X', message: 'refused' })
   t.same(redact('text'), { code: undefined, message: 'text' })
   t.same([reasonOf(undefined), redact(undefined).message], ['error', 'undefined'])
+  for (const odd of [{ message: 5 }, { message: {} }, Object.create(null)]) {
+    t.same([reasonOf(odd), redact(odd).message], ['error', 'an object without a message'])
+  }
 })
