@@ -32,17 +32,16 @@ export function connectionOptions(config: Config, use: Use = 'service', log?: Fa
   const [part] = parts
   const several = all.length > 1
   const Client = several && part ? part.client(present, config.HEALTH_TIMEOUT_MS) : BoundClient
-  const cures = { use, set: SET[sourceOf(config, use)] }
+  const cures = { use, set: (parameter: string) => says(sourceOf(config, use), parameter) }
   return { ...all[0], several, Client: presentClient(Client, all[0] as ServerOptions, first, cures) }
 }
 
 type Source = 'DATABASE_URL' | 'DATABASE_MIGRATION_URL' | 'POSTGRES_HOST'
 
-/** How each says something of TLS. */
-const SET: Record<Source, (parameter: string) => string> = {
-  DATABASE_URL: (parameter) => `${parameter} in DATABASE_URL`,
-  DATABASE_MIGRATION_URL: (parameter) => `${parameter} in DATABASE_MIGRATION_URL`,
-  POSTGRES_HOST: (parameter) => `POSTGRES_${parameter.replace(/^\w+/, (name) => name.toUpperCase())}`,
+/** How it says a parameter of TLS. */
+function says(source: Source, parameter: string): string {
+  if (source !== 'POSTGRES_HOST') return `${parameter} in ${source}`
+  return `POSTGRES_${parameter.replace(/^\w+/, (name) => name.toUpperCase())}`
 }
 
 function sourceOf(config: Config, use: Use): Source {
