@@ -87,8 +87,3 @@ export function singleClient(config: Config, listener: Listener): Client {
   const redis = presentClient(() => new Redis({ ...clientOptions(config), ...access() } as Options))
   return { redis, hosts: [access().host], ping: () => serves(redis) }
 }
-
-/** A client for each server that takes writes. */
-export function masters(client: Redis | Cluster): Redis[] {
-  return 'nodes' in client ? client.nodes('master') : [client]
-}
