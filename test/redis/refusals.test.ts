@@ -289,9 +289,25 @@ for (const [name, options, rules] of [
   })
 }
 
-t.test('a user that may not write the key of the check is well', async (t) => {
+t.test('a user that may not write the key of the check is well, and told of a replica', async (t) => {
   const redis = await server(t)
   await allow(redis, 'resetkeys', '~other:*', '+@all')
+  const proxy = await TcpProxy.start(t, redis.url)
+  const app = await connected(await build(t, { REDIS_URL: as(proxy.url) }))
+  t.equal((await health(app)).status, 'healthy')
+  await command(redis, 'REPLICAOF', '127.0.0.1', '1')
+  const said = await until(
+    () => Promise.all([app.redis.set('other:key', '').catch(reasonOf), app.redis.get('other:key').catch(reasonOf)]),
+    () => proxy.count > 3,
+  )
+  t.same(said, ['readonly', null], 'it keeps its connection')
+  t.equal((await health(app)).services.redis.reason, 'readonly')
+})
+
+t.test('a user that only reads is well at a replica', async (t) => {
+  const redis = await server(t)
+  await allow(redis, '+@all', '-@write')
+  await command(redis, 'REPLICAOF', '127.0.0.1', '1')
   const app = await connected(await build(t, { REDIS_URL: as(redis.url) }))
   t.equal((await health(app)).status, 'healthy')
 })
