@@ -17,7 +17,7 @@ export const reconnectDelay = (attempt: number) => backoff(attempt, MAX_RECONNEC
  * then. A duplicate has all of this for itself, and keeps the options that it is `given`.
  */
 export function presentClient(make: () => Redis, given: RedisOptions = {}): Redis {
-  const client = whole(make())
+  const client = inItsDatabase(make())
   const { options } = client // its connector has the same
   let attempts = 0
   let readyAt = Number.POSITIVE_INFINITY
@@ -28,8 +28,8 @@ export function presentClient(make: () => Redis, given: RedisOptions = {}): Redi
     if (isLooking || performance.now() < looksAt) return
     isLooking = true
     const since = readyAt
-    // It may be elsewhere by itself meanwhile.
-    if ((await takesWrites(whole(make()))) && readyAt === since) client.disconnect(true)
+    // It may have reconnected by itself meanwhile.
+    if ((await takesWrites(make())) && readyAt === since) client.disconnect(true)
     isLooking = false
     looksAt = performance.now() + LOOK_AGAIN_MS
   }
@@ -56,7 +56,7 @@ export function presentClient(make: () => Redis, given: RedisOptions = {}): Redi
     readyAt = performance.now()
   })
   client.duplicate = (override) => presentClient(make, { ...given, ...override })
-  if (given.lazyConnect === false) client.connect().catch(() => {})
+  if (given.lazyConnect === false) client.connect(() => {})
   return client.on('reconnecting', renew).on('end', renew)
 }
 
@@ -64,16 +64,17 @@ export function presentClient(make: () => Redis, given: RedisOptions = {}): Redi
  * ioredis says `ready` after a SELECT that failed or timed out, and goes on in database 0 (ioredis issue 1213). Such a
  * connection ends instead.
  */
-function whole(client: Redis): Redis {
+function inItsDatabase(client: Redis): Redis {
   return client.on('error', () => {
     if (client.status !== 'connect') return
     client.disconnect(true)
-    client.status = 'close' // not `ready`
+    client.status = 'close' // ioredis makes no other `ready`
   })
 }
 
 /** Whether a new connection leads to a server that takes writes. */
 function takesWrites(other: Redis): Promise<boolean> {
+  inItsDatabase(other)
   Object.assign(other.options, { retryStrategy: null, sentinelRetryStrategy: null, failoverDetector: false })
   const answer = other.connect().then(() => serves(other))
   return answer
