@@ -14,10 +14,10 @@ export const reconnectDelay = (attempt: number) => backoff(attempt, MAX_RECONNEC
 /**
  * The client that `make` makes. Each further connection of it has the options that `make` gives by then. After a
  * failover the old connection leads to a replica: it is left as soon as a new one takes writes, and serves reads until
- * then.
+ * then. A duplicate has all of this for itself, and keeps the options that it is `given`.
  */
-export function presentClient(make: () => Redis): Redis {
-  const client = make()
+export function presentClient(make: () => Redis, given: RedisOptions = {}): Redis {
+  const client = inItsDatabase(make())
   const { options } = client // its connector has the same
   let attempts = 0
   let readyAt = Number.POSITIVE_INFINITY
@@ -27,7 +27,9 @@ export function presentClient(make: () => Redis): Redis {
   async function look(): Promise<void> {
     if (isLooking || performance.now() < looksAt) return
     isLooking = true
-    if (await takesWrites(make())) client.disconnect(true)
+    const since = readyAt
+    // It may have reconnected by itself meanwhile.
+    if ((await takesWrites(make())) && readyAt === since) client.disconnect(true)
     isLooking = false
     looksAt = performance.now() + LOOK_AGAIN_MS
   }
@@ -43,6 +45,7 @@ export function presentClient(make: () => Redis): Redis {
       if (/^(READONLY|MASTERDOWN) /.test(message)) void look()
       return false
     },
+    ...given,
   }
   const renew = () => {
     for (const name of Object.keys(options)) delete options[name as keyof RedisOptions]
@@ -52,13 +55,27 @@ export function presentClient(make: () => Redis): Redis {
   client.on('ready', () => {
     readyAt = performance.now()
   })
+  client.duplicate = (override) => presentClient(make, { ...given, ...override })
+  if (given.lazyConnect === false) client.connect(() => {})
   return client.on('reconnecting', renew).on('end', renew)
+}
+
+/**
+ * ioredis says `ready` after a SELECT that failed or timed out, and goes on in database 0 (ioredis issue 1213). Such a
+ * connection ends instead.
+ */
+function inItsDatabase(client: Redis): Redis {
+  return client.on('error', () => {
+    if (client.status !== 'connect') return
+    client.disconnect(true)
+    client.status = 'close' // ioredis makes no other `ready`
+  })
 }
 
 /** Whether a new connection leads to a server that takes writes. */
 function takesWrites(other: Redis): Promise<boolean> {
+  inItsDatabase(other)
   Object.assign(other.options, { retryStrategy: null, sentinelRetryStrategy: null, failoverDetector: false })
-  other.on('error', () => {})
   const answer = other.connect().then(() => serves(other))
   return answer
     .then(

@@ -33,19 +33,11 @@ export default fp(
       if (!closing) client.connect().catch(() => {})
     }
 
-    let isRefused = false
-    client.on('connect', () => {
-      isRefused = false
-    })
     client.on('error', (err: Error & { lastNodeError?: Error; command?: { name: string } }) => {
       lastError = err.lastNodeError ?? err
-      isRefused ||= err.command?.name === 'select'
-      failures.failed(lastError, isRefused ? { setting: 'REDIS_URL' } : undefined)
-      // ioredis would say `ready`, and go on in database 0 (ioredis issue 1213).
-      if (isRefused) client.disconnect(true)
+      failures.failed(lastError, err.command?.name === 'select' ? { setting: 'REDIS_URL' } : undefined)
     })
     client.on('ready', () => {
-      if (isRefused) return
       lastError = undefined
       failures.over()
       health.invalidate()
@@ -64,7 +56,7 @@ export default fp(
     health.add({
       name: 'redis',
       check: async () => {
-        if (isRefused || client.status !== 'ready') throw lastError ?? new Error('Connection is closed')
+        if (client.status !== 'ready') throw lastError ?? new Error('Connection is closed')
         await ping()
       },
     })

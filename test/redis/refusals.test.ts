@@ -1,10 +1,11 @@
 import { rm } from 'node:fs/promises'
+import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { startRedis } from '../../dev/redis.ts'
 import type { Server } from '../../dev/server.ts'
 import { reasonOf } from '../../src/core/reasons.ts'
 import { type App, build, connected } from '../support/app.ts'
-import { until } from '../support/helper.ts'
+import { event, until } from '../support/helper.ts'
 import { command } from '../support/redis-command.ts'
 import { TcpProxy } from '../support/tcp-proxy.ts'
 
@@ -149,6 +150,71 @@ t.test('behind one address, a replica is left for the new master', async (t) => 
   await says(app, undefined)
 })
 
+t.test('a duplicate follows the master for itself, with the options that it was given', async (t) => {
+  const [old, other] = await Promise.all([server(t, { password: 'hunter2' }), server(t, { password: 'hunter2' })])
+  const proxy = await TcpProxy.start(t, old.url)
+  const app = await connected(await build(t, { REDIS_URL: proxy.url }))
+  const twin = app.redis.duplicate({ db: 3, lazyConnect: false })
+  t.teardown(() => twin.disconnect())
+  await event(twin, 'ready')
+  await command(old, 'REPLICAOF', '127.0.0.1', other.port)
+  proxy.lead(other.url)
+  const writes = (client: Redis) =>
+    until(
+      () => client.set('key', 'value').catch(reasonOf),
+      (said) => said === 'OK',
+    )
+  await writes(app.redis)
+  let closed = 0
+  app.redis.on('close', () => closed++)
+  await writes(twin)
+  t.match(await command(other, 'INFO', 'keyspace'), /^db0:keys=1,.*\r\ndb3:keys=1,/m)
+  t.equal(closed, 0)
+})
+
+t.test('a client that has found the new master by itself stays there', async (t) => {
+  const [old, other] = await Promise.all([server(t, { password: 'hunter2' }), server(t, { password: 'hunter2' })])
+  const proxy = await TcpProxy.start(t, old.url)
+  const app = await connected(await build(t, { REDIS_URL: proxy.url }))
+  await command(old, 'REPLICAOF', '127.0.0.1', other.port)
+  proxy.lead(other.url)
+  proxy.slow(200)
+  t.equal(await app.redis.set('key', 'value').catch(reasonOf), 'readonly')
+  await until(
+    () => proxy.count,
+    (count) => count === 2,
+  )
+  const found = event(app.redis, 'ready')
+  proxy.lose(1)
+  await found
+  let closed = 0
+  app.redis.on('close', () => closed++)
+  await until(
+    () => command(other, 'CLIENT', 'LIST'),
+    (list) => String(list).split('name=footing').length === 2,
+  )
+  t.equal(await app.redis.set('key', 'value'), 'OK')
+  t.equal(closed, 0)
+})
+
+t.test('a replica is not left for a master that lacks the database', async (t) => {
+  const [old, few] = await Promise.all([
+    server(t, { password: 'hunter2' }),
+    server(t, { password: 'hunter2', settings: { databases: '1' } }),
+  ])
+  const proxy = await TcpProxy.start(t, old.url)
+  const app = await connected(await build(t, { REDIS_URL: `${proxy.url}/5` }))
+  await app.redis.set('key', 'value')
+  await command(old, 'REPLICAOF', '127.0.0.1', few.port)
+  proxy.lead(few.url)
+  const said = await until(
+    () => Promise.all([app.redis.set('key', 'other').catch(reasonOf), app.redis.get('key')]),
+    () => proxy.count > 3,
+  )
+  t.same(said, ['readonly', 'value'])
+  t.equal(await command(few, 'DBSIZE'), 0)
+})
+
 const USER = { username: 'service', password: 'hunter3' }
 const as = (url: string, path = '') => Object.assign(new URL(url), USER, { pathname: path }).href
 const allow = (redis: Server, ...rules: string[]) =>
@@ -188,6 +254,18 @@ t.test('a database out of range is an error, and no other is used', async (t) =>
   t.match(await command(many, 'INFO', 'keyspace'), /^db5:keys=1/m)
 })
 
+t.test('a SELECT that is late and then refused uses no other database', async (t) => {
+  const few = await server(t, { settings: { databases: '1' } })
+  const proxy = await TcpProxy.start(t, few.url)
+  proxy.hold('select')
+  const app = await build(t, { REDIS_URL: `${proxy.url}/5` })
+  app.redis.on('ready', () => app.redis.set('key', 'value').catch(() => {}))
+  await says(app, 'timeout')
+  proxy.release()
+  await says(app, 'error')
+  t.equal(await command(few, 'DBSIZE'), 0)
+})
+
 t.test('a database that the user may not select is an error, and no other is used', async (t) => {
   const redis = await server(t)
   await allow(redis, '+@all', '-select')
@@ -211,9 +289,25 @@ for (const [name, options, rules] of [
   })
 }
 
-t.test('a user that may not write the key of the check is well', async (t) => {
+t.test('a user that may not write the key of the check is well, and told of a replica', async (t) => {
   const redis = await server(t)
   await allow(redis, 'resetkeys', '~other:*', '+@all')
+  const proxy = await TcpProxy.start(t, redis.url)
+  const app = await connected(await build(t, { REDIS_URL: as(proxy.url) }))
+  t.equal((await health(app)).status, 'healthy')
+  await command(redis, 'REPLICAOF', '127.0.0.1', '1')
+  const said = await until(
+    () => Promise.all([app.redis.set('other:key', '').catch(reasonOf), app.redis.get('other:key').catch(reasonOf)]),
+    () => proxy.count > 3,
+  )
+  t.same(said, ['readonly', null], 'it keeps its connection')
+  t.equal((await health(app)).services.redis.reason, 'readonly')
+})
+
+t.test('a user that only reads is well at a replica', async (t) => {
+  const redis = await server(t)
+  await allow(redis, '+@all', '-@write')
+  await command(redis, 'REPLICAOF', '127.0.0.1', '1')
   const app = await connected(await build(t, { REDIS_URL: as(redis.url) }))
   t.equal((await health(app)).status, 'healthy')
 })

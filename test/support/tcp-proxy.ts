@@ -48,7 +48,7 @@ export class TcpProxy {
     this.#slowMs = ms
   }
 
-  /** The next request that contains this text, and those behind it, wait until they are released. */
+  /** The next request from this text on, and those behind it, wait until they are released. */
   hold(text: string): void {
     this.#heldText = text
   }
@@ -109,11 +109,14 @@ export class TcpProxy {
       this.#sockets.add(from)
       from.on('error', () => {})
       from.on('close', () => this.#sockets.delete(from))
-      from.on('data', (chunk) => {
+      from.on('data', (chunk: Buffer) => {
         connection.dead ||= this.#swallows
         if (connection.dead) this.#swallowed.emit('data')
-        else if (from === client && this.#holds(chunk)) this.#held.push(() => to.write(chunk))
-        else if (from === server && this.#slowMs > 0) setTimeout(() => to.write(chunk), this.#slowMs)
+        else if (from === client && this.#holds(chunk)) {
+          const start = this.#held.length > 0 ? 0 : chunk.indexOf(this.#heldText as string)
+          to.write(chunk.subarray(0, start))
+          this.#held.push(() => to.write(chunk.subarray(start)))
+        } else if (from === server && this.#slowMs > 0) setTimeout(() => to.write(chunk), this.#slowMs)
         else to.write(chunk)
       })
       from.on('end', () => {
