@@ -199,7 +199,16 @@ export interface DB {
   },
   faults: {
     description: 'the fault suite: tests that stop, freeze and cut off the backends',
-    remove: ['test/faults', 'test/support/names.ts'],
+    remove: [
+      'test/faults',
+      'test/support/names.ts',
+      'test/fixtures/authority.crt',
+      'test/fixtures/client.crt',
+      'test/fixtures/client.key',
+      'test/fixtures/database.crt',
+      'test/fixtures/database.key',
+      'test/fixtures/self-signed.key',
+    ],
     edit: [{ file: 'docs/testing.md', lines: ['| `faults/` |'] }],
   },
 }
@@ -210,7 +219,7 @@ export const together: (Part & { without: string[] })[] = [
   { without: ['time-series', 'compose'], remove: ['test/time-series/timescaledb.ts'] },
   { without: ['kubernetes', 'compose'], packages: ['yaml'] },
   { without: ['faults', 'bench'], remove: ['test/support/client.ts'] },
-  { without: ['faults', 'hosts'], remove: ['test/fixtures'] },
+  { without: ['faults', 'hosts'], remove: ['test/fixtures/self-signed.crt'] },
 ]
 
 /** What belongs to the skeleton alone, and is gone from every service. */
