@@ -207,7 +207,6 @@ export interface DB {
       'test/fixtures/client.key',
       'test/fixtures/database.crt',
       'test/fixtures/database.key',
-      'test/fixtures/self-signed.key',
     ],
     edit: [{ file: 'docs/testing.md', lines: ['| `faults/` |'] }],
   },
@@ -219,7 +218,7 @@ export const together: (Part & { without: string[] })[] = [
   { without: ['time-series', 'compose'], remove: ['test/time-series/timescaledb.ts'] },
   { without: ['kubernetes', 'compose'], packages: ['yaml'] },
   { without: ['faults', 'bench'], remove: ['test/support/client.ts'] },
-  { without: ['faults', 'hosts'], remove: ['test/fixtures/self-signed.crt'] },
+  { without: ['faults', 'hosts'], remove: ['test/fixtures/self-signed.crt', 'test/fixtures/self-signed.key'] },
 ]
 
 /** What belongs to the skeleton alone, and is gone from every service. */

@@ -13,9 +13,9 @@ t.test('a server that was found by settings with TLS gets TLS, although they are
   const [row] = await query<{ data_directory: string }>(postgres.url, 'show data_directory')
   const directory = row?.data_directory as string
   const { uid, gid } = statSync(directory)
-  for (const name of ['crt', 'key']) {
-    const file = path.join(directory, `server.${name}`)
-    copyFileSync(path.join(ROOT, `test/fixtures/self-signed.${name}`), file)
+  for (const name of ['self-signed.crt', 'self-signed.key']) {
+    const file = path.join(directory, name.replace('self-signed', 'server'))
+    copyFileSync(path.join(ROOT, 'test/fixtures', name), file)
     chmodSync(file, 0o600)
     chownSync(file, uid, gid)
   }
