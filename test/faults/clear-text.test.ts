@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import path from 'node:path'
 import t, { type Test } from 'tap'
@@ -56,7 +57,7 @@ for (const [name, variables] of Object.entries<(database: string) => NodeJS.Proc
 for (const [program, ...args] of [
   ['kysely', 'migrate:latest'],
   ['kysely', 'migrate:list'],
-  ['kysely', 'seed:run'],
+  ...(existsSync(path.join(ROOT, 'seeds')) ? [['kysely', 'seed:run']] : []),
   ['node', path.join(ROOT, 'dev/types.ts')],
 ] as [string, ...string[]][]) {
   t.test(`${[program, ...args].map((word) => path.basename(word)).join(' ')} tells it to nobody either`, async (t) => {
