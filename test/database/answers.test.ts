@@ -75,7 +75,8 @@ t.test('what PostgreSQL refuses is told to the client, without its value or the 
       { level: 30, msg: 'request refused', code: state },
       { msg: 'request', status },
     ])
-    t.notMatch(JSON.stringify(lines), /hunter2|666/)
+    // The ids are random, and can hold the digits.
+    t.notMatch(JSON.stringify(lines.map(({ requestId, traceId, time, ...line }) => line)), /hunter2|666/)
     if (state === '23505') t.match(lines[0], { table: 'refused_things', constraint: 'refused_things_slug_key' })
   }
 
