@@ -52,9 +52,9 @@ export async function findings(
 }
 
 function serving({ role, bypasses, has_tenant, roles, owned, beyond }: Row, isProduction: boolean): Finding[] {
-  const session: Finding[] = has_tenant ? [[{ role }, HAS_TENANT]] : []
-  if (bypasses) return [...session, [{ role }, BYPASSES]]
-  const found = [...session]
+  const found: Finding[] = []
+  if (has_tenant) found.push([{ role }, HAS_TENANT])
+  if (bypasses) return [...found, [{ role }, BYPASSES]]
   if (roles) found.push([{ role, roles }, BECOMES])
   if (isProduction && owned) found.push([{ role, tables: owned }, OWNS])
   else if (isProduction && beyond) found.push([{ role, tables: beyond }, BEYOND])
