@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { startRedis } from '../../dev/redis.ts'
 import type { Server } from '../../dev/server.ts'
 import { reasonOf } from '../../src/core/reasons.ts'
+import { service } from '../../src/core/service.ts'
 import { type App, build, connected } from '../support/app.ts'
 import { event, until } from '../support/helper.ts'
 import { command } from '../support/redis-command.ts'
@@ -191,7 +192,7 @@ t.test('a client that has found the new master by itself stays there', async (t)
   app.redis.on('close', () => closed++)
   await until(
     () => command(other, 'CLIENT', 'LIST'),
-    (list) => String(list).split('name=footing').length === 2,
+    (list) => String(list).split(`name=${service.name}`).length === 2,
   )
   t.equal(await app.redis.set('key', 'value'), 'OK')
   t.equal(closed, 0)

@@ -132,9 +132,9 @@ t.test('where the service says so, a tenant that is not active or not there is r
 
 t.test('a tenant that is refused is a client without the right: 403, which says why', async (t) => {
   const app = await build(t, {}, async (routes) => {
-    routes.get('/notes', () => withTenant(routes.db, randomUUID(), async () => [], { active: true }))
+    routes.get('/refused_tenant', () => withTenant(routes.db, randomUUID(), async () => [], { active: true }))
   })
-  const answer = await app.inject('/notes')
+  const answer = await app.inject('/refused_tenant')
   t.equal(answer.statusCode, 403)
   t.match(answer.json(), { code: 'TENANT_INACTIVE', message: 'The tenant is not active' })
 })
