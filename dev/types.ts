@@ -26,16 +26,22 @@ if (problem) {
 }
 const options = connectionOptions({ ...process.env, DATABASE_URL, DATABASE_SCHEMA: '' } as unknown as Config)
 const tables = ['--dialect', 'postgres', '--out-file', 'src/database/types.ts']
+// As src/database/parsers.ts has it.
+const texts = ['--date-parser', 'string', '--type-mapping', '{"timestamp":"string"}']
 const { schema, foreign } = await schemas()
 // What an extension brings is not the service's, and a schema with migrations of its own is another service's.
 const others = ['--exclude-pattern', `{${['*timescaledb_*', ...foreign].map((name) => `${name}.*`)},}`]
 // A query names no schema where the search_path leads to the table.
 const own = ['--default-schema', schema]
-const { status } = spawnSync(process.execPath, [CODEGEN, ...tables, ...others, ...own, ...process.argv.slice(2)], {
-  cwd: ROOT,
-  stdio: 'inherit',
-  env: { ...process.env, DATABASE_URL: verifiedUrl(DATABASE_URL), NODE_TLS_REJECT_UNAUTHORIZED: '1' },
-})
+const { status } = spawnSync(
+  process.execPath,
+  [CODEGEN, ...tables, ...texts, ...others, ...own, ...process.argv.slice(2)],
+  {
+    cwd: ROOT,
+    stdio: 'inherit',
+    env: { ...process.env, DATABASE_URL: verifiedUrl(DATABASE_URL), NODE_TLS_REJECT_UNAUTHORIZED: '1' },
+  },
+)
 process.exitCode = status ?? 1
 
 /** The same database in the words of pg, which kysely-codegen hands the URL to: its default is clear text. */

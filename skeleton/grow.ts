@@ -58,14 +58,14 @@ function addOrders(): void {
   write(
     'migrations/20270102000000_create_orders.ts',
     `import { type Kysely, sql } from 'kysely'
-import { timestamps } from '../src/database/columns.ts'
+import { millisecondTimestamps } from '../src/database/columns.ts'
 import { tenantReference, tenantTable } from '../src/tenants/columns.ts'
 
 export async function up(db: Kysely<never>): Promise<void> {
   await db.schema
     .createTable('articles')
     .addColumn('id', 'uuid', (col) => col.primaryKey().defaultTo(sql\`gen_random_uuid()\`))
-    .$call(timestamps)
+    .$call(millisecondTimestamps)
     .execute()
   await db.schema
     .createTable('orders')

@@ -6,6 +6,7 @@ import { service } from '../core/service.ts'
 import { BoundClient } from './binding.ts'
 import { presentClient } from './client.ts'
 import { type ConnectionOptions, POSTGRES_URL, type ServerOptions, type Use } from './options.ts'
+import { parsers } from './parsers.ts'
 import { parts } from './parts.ts'
 import { tlsOf, VERIFIED } from './tls.ts'
 import { problemOf, serverOf, serverUrls } from './url.ts'
@@ -22,6 +23,7 @@ export function connectionOptions(config: Config, use: Use = 'service', log?: Fa
   const present = () =>
     servers().map((server) => ({
       application_name: use === 'migration' ? `${service.name}-migrations` : service.name,
+      types: parsers,
       keepAlive: config.DATABASE_KEEP_ALIVE_MS > 0,
       keepAliveInitialDelayMillis: config.DATABASE_KEEP_ALIVE_MS,
       ...server,

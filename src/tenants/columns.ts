@@ -1,14 +1,19 @@
 import { type CreateTableBuilder, type Generated, sql } from 'kysely'
-import { type Timestamps, timestamps } from '../database/columns.ts'
+import { millisecondTimestamps, type Timestamps, timestamps } from '../database/columns.ts'
 
 export type TenantColumns = Timestamps & { tenant_id: string }
 
 /**
- * `createTable('notes').$call(tenantColumns)`. Then `call isolate_tenants('notes')`, and an index that starts with it.
+ * `createTable('notes').$call(tenantId)`. Then `call isolate_tenants('notes')`, and an index that starts with it.
  * Never edited, as every helper for migrations: see `src/database/columns.ts`.
  */
+export function tenantId<T extends string, C extends string>(table: CreateTableBuilder<T, C>) {
+  return table.addColumn('tenant_id', 'uuid', (col) => col.notNull().references('tenants.id'))
+}
+
+/** What migrations of before call: with `timestamps`, which hold microseconds. Never edited either. */
 export function tenantColumns<T extends string, C extends string>(table: CreateTableBuilder<T, C>) {
-  return timestamps(table.addColumn('tenant_id', 'uuid', (col) => col.notNull().references('tenants.id')))
+  return timestamps(tenantId(table))
 }
 
 export type TenantTable = TenantColumns & { id: Generated<string> }
@@ -18,7 +23,7 @@ export type TenantTable = TenantColumns & { id: Generated<string> }
  * other tenant's rows can collide with. Then `call isolate_tenants('notes')`. Never edited either.
  */
 export function tenantTable<T extends string, C extends string>(table: CreateTableBuilder<T, C>) {
-  return tenantColumns(table)
+  return millisecondTimestamps(tenantId(table))
     .addColumn('id', 'uuid', (col) => col.notNull().defaultTo(sql`gen_random_uuid()`))
     .addPrimaryKeyConstraint(`${nameOf(table)}_pkey`, ['tenant_id', 'id'])
 }

@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import { Type } from 'typebox'
 import { Check } from 'typebox/schema'
 import manifest from '../../package.json' with { type: 'json' }
+import { DateTime, Nullable } from '../../src/core/schemas.ts'
 import { type App, build, unstarted } from '../support/app.ts'
 import { ROOT, sharedDatabase } from '../support/helper.ts'
 import { preload, Service } from '../support/process.ts'
@@ -227,4 +228,19 @@ t.test('the page opens in a browser without an error, and asks no other host', {
 
   t.same(problems, [])
   t.same([...hosts], [origin])
+})
+
+t.test('an instant is a string with the format date-time, also where it may be null', async (t) => {
+  const app = await build(t, ON, async (fastify) => {
+    const answer = Type.Object({ at: DateTime, maybe: Nullable(DateTime) })
+    fastify.get('/instants', { schema: { response: { 200: answer } } }, async () => ({ at: new Date(0), maybe: null }))
+  })
+  const document = await documentOf(t, app)
+  t.match(document.paths['/instants']?.['get']?.responses['200']?.content['application/json']?.schema, {
+    properties: {
+      at: { type: 'string', format: 'date-time' },
+      maybe: { type: ['string', 'null'], format: 'date-time' },
+    },
+  })
+  asDescribed(t, document, 'get', '/instants', await app.inject('/instants'))
 })

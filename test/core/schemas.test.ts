@@ -1,0 +1,39 @@
+import t from 'tap'
+import { type Static, Type } from 'typebox'
+import { DateTime, Nullable } from '../../src/core/schemas.ts'
+import { build } from '../support/app.ts'
+
+const Row = Type.Object({
+  at: DateTime,
+  maybe: Nullable(DateTime),
+  list: Type.Array(DateTime),
+  day: Nullable(Type.String({ format: 'date' })),
+  left: Type.Optional(DateTime),
+})
+
+t.test('a Date is sent in UTC, also where it may be null or left out', async (t) => {
+  const at = new Date('2026-11-27T22:15:41.120Z')
+  const rows: Static<typeof Row>[] = [
+    { at, maybe: at, list: [at, at], day: '2026-11-27', left: at },
+    { at, maybe: null, list: [], day: null },
+  ]
+  const app = await build(t, {}, async (fastify) => {
+    fastify.get('/', { schema: { response: { 200: Type.Array(Row) } } }, async () => rows)
+  })
+  t.equal((await app.inject('/')).body, JSON.stringify(rows))
+})
+
+t.test('null stays null in a request, and what is none stays what it is', async (t) => {
+  const Body = Type.Object({ text: Nullable(Type.String()), size: Nullable(Type.Integer()), at: Nullable(DateTime) })
+  const app = await build(t, {}, async (fastify) => {
+    fastify.post('/', { schema: { body: Body, response: { 200: Body } } }, async ({ body }) => body)
+  })
+  const post = (payload: object) => app.inject({ method: 'POST', url: '/', payload })
+  for (const body of [
+    { text: null, size: null, at: null },
+    { text: '', size: 0, at: '2026-11-27T22:15:41.120Z' },
+  ]) {
+    t.same((await post(body)).json(), body)
+  }
+  t.match(await post({ text: null, size: null, at: '2026-11-27' }), { statusCode: 400 })
+})
