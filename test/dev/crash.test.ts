@@ -98,26 +98,19 @@ const folders = (cwd: string) =>
 const supervisors = (cwd: string) => processesOf(`supervise.ts directory ${cwd}/`)
 const runsIn = (folder: string) => processesOf(...(existsSync(folder) ? marksOf(folder) : []))
 const inside = (cwd: string) => folders(cwd).map(runsIn)
-/** What a start of the test's own leaves when it fails. */
-function endAll(t: Test, cwd: string): void {
-  t.teardown(() => signalAll([...supervisors(cwd), ...inside(cwd).flat()], 'SIGKILL'))
-}
-
 t.test('what a killed run left is ended by the next one, and no row or key is lost', async (t) => {
   const cwd = await copyProject(t)
   const dead: Record<string, (main: number) => void> = {
     'all processes of Node': (main) => signalAll([...supervisors(cwd), ...(inside(cwd)[0] ?? []), main], 'SIGKILL'),
     'all but the service': (main) => signalAll([...supervisors(cwd), main], 'SIGKILL'),
-    'the first process of PostgreSQL too': (main) => {
-      signalAll([...supervisors(cwd), main, Math.min(...(inside(cwd)[1] ?? []))], 'SIGKILL')
-    },
-    'all of Node, while the servers are stopped': (main) => {
+    'and the first process of PostgreSQL, while the other servers are stopped': (main) => {
       signalAll(inside(cwd).slice(1).flat(), 'SIGSTOP')
-      signalAll([...supervisors(cwd), ...(inside(cwd)[0] ?? []), main], 'SIGKILL')
+      signalAll([...supervisors(cwd), main, Math.min(...(inside(cwd)[1] ?? []))], 'SIGKILL')
     },
   }
   let run = await develop(t, cwd)
-  endAll(t, cwd)
+  t.notMatch(run.output, FORMER)
+  t.teardown(() => signalAll([...supervisors(cwd), ...inside(cwd).flat()], 'SIGKILL'))
   let expected = 0
   for (const [name, kill] of Object.entries(dead)) {
     await write(cwd, name)
@@ -139,24 +132,8 @@ t.test('what a killed run left is ended by the next one, and no row or key is lo
   const second = new Run(t, cwd, template)
   t.same(await within(second.exited, () => second.output), [1, null])
   t.equal(second.output, `another run uses ${cwd}/.local: stop it first\n`)
-  // What is written now is not written over by another one.
-  await write(cwd, 'last')
   await run.leave()
   t.same(inside(cwd).flat(), [])
-  run = await develop(t, cwd)
-  t.notMatch(run.output, FORMER, 'a run that left in good order has left nothing')
-  t.equal((await keys((await addresses(cwd)).redis)).length, (expected + 1) * 1000)
-  await run.leave()
-})
-
-t.test('supervisors that were stopped when their run was killed end their servers', async (t) => {
-  const cwd = await copyProject(t)
-  const { process, exited } = await develop(t, cwd)
-  endAll(t, cwd)
-  signalAll(supervisors(cwd), 'SIGSTOP')
-  process.kill('SIGKILL')
-  await exited
-  await (await develop(t, cwd)).leave()
 })
 
 /** A run with a server in `directory`, and what the run prints. */
@@ -176,6 +153,20 @@ async function kill({ process, exited }: Run, directory: string): Promise<void> 
   signalAll([...processesOf(`supervise.ts directory ${directory}`), process.pid as number], 'SIGKILL')
   await exited
 }
+
+t.test('a supervisor that was stopped when its run was killed ends its server', async (t) => {
+  const directory = path.join(t.testdir({}), 'redis')
+  const run = serve(t, directory, 'startRedis')
+  await run.prints('redis://')
+  signalAll(processesOf(`supervise.ts directory ${directory}`), 'SIGSTOP')
+  run.process.kill('SIGKILL')
+  await run.exited
+  const [left] = runsIn(directory)
+  const server = await startRedis({ directory })
+  t.equal(runsIn(directory).length, 1)
+  t.notOk(runsIn(directory).includes(left as number))
+  await server.close()
+})
 
 t.test('an initdb whose run was killed does not write into the next one', async (t) => {
   const directory = path.join(t.testdir({}), 'postgres')
