@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { chmod, cp, mkdir, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { Redis } from 'ioredis'
@@ -145,7 +145,9 @@ function serve(t: Test, directory: string, start: string): Run {
     const { url } = await ${start}({ directory: process.argv.at(-1) })
     console.log(url)
     setInterval(() => {}, 1e6)`
-  t.teardown(() => signalAll([...processesOf(directory), ...runsIn(directory)], 'SIGKILL'))
+  mkdirSync(directory, { recursive: true })
+  const marks = marksOf(directory) // the folder is gone when the test has failed
+  t.teardown(() => signalAll(processesOf(directory, ...marks), 'SIGKILL'))
   return new Run(t, path.dirname(directory), {}, ['--input-type=module', '--eval', program, directory])
 }
 
