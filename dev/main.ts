@@ -5,11 +5,12 @@ import { fileURLToPath } from 'node:url'
 import { service } from '../src/core/service.ts'
 import { parts } from '../src/redis/parts.ts'
 import { ownedDatabases, servingRole } from './databases.ts'
-import { FolderInUseError, openFolder } from './managed-folder.ts'
+import { openFolder } from './managed-folder.ts'
 import { freePort } from './ports.ts'
 import { startPostgres } from './postgres.ts'
 import { postgresVersion } from './postgres-binaries.ts'
 import { startRedis } from './redis.ts'
+import { RedisMissingError } from './redis-binary.ts'
 import { place, prettyLog, UNTOLD } from './terminal.ts'
 
 const ROOT = fileURLToPath(import.meta.resolve('..'))
@@ -59,7 +60,7 @@ async function main(): Promise<void> {
   running.defer(() => local.close())
   local.output?.pipe(prettyLog(process.stdout.isTTY)).pipe(process.stdout)
   const { exited } = await local.start({
-    argv: [process.execPath, '--watch', '--watch-preserve-output', 'src/server.ts'],
+    argv: [process.execPath, '--watch', '--watch-preserve-output', 'src/server.ts', local.mark],
     cwd: ROOT,
     env,
     output: 'stdout',
@@ -99,8 +100,8 @@ async function redis(): Promise<Record<string, string>> {
     running.defer(() => server.close())
     return { REDIS_URL: server.url, TEST_REDIS_URL: `${server.url}/1` }
   } catch (error) {
-    if (error instanceof FolderInUseError) throw error
-    say(`${(error as Error).message}\nThe service runs without Redis, degraded.`)
+    if (!(error instanceof RedisMissingError)) throw error
+    say(`${error.message}\nThe service runs without Redis, degraded.`)
     // A port that nobody listens on: the default could be a Redis of something else.
     return { REDIS_URL: `redis://127.0.0.1:${await freePort()}` }
   }

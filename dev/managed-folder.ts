@@ -1,9 +1,11 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import { explained } from './causes.ts'
 import { processesOf, signalAll } from './processes.ts'
 import type { Command, Report, Request } from './supervise.ts'
 
@@ -23,10 +25,13 @@ export class FolderInUseError extends Error {
 /** A folder with a supervisor (supervise.ts) that runs one command at a time in it. */
 export class ManagedFolder {
   readonly folder: string
+  /** Goes into the command line of each process that runs here, by which the next run finds one that was left. */
+  readonly mark: string
   readonly #supervisor: ChildProcess
 
-  constructor(folder: string, supervisor: ChildProcess) {
+  constructor(folder: string, mark: string, supervisor: ChildProcess) {
     this.folder = folder
+    this.mark = mark
     this.#supervisor = supervisor
   }
 
@@ -45,7 +50,8 @@ export class ManagedFolder {
     }
     const lost = () => {
       // The supervisor itself was killed: nobody else is left to end its server.
-      signalAll([...(pid ? [-pid] : []), ...(command.mark ? processesOf(command.mark) : [])], 'SIGKILL')
+      signalAll([...(pid ? [-pid] : []), ...processesOf(this.mark)], 'SIGKILL')
+      if (command.remove) rmSync(command.remove, { force: true })
       finish('killed together with its supervisor')
     }
     const finish = (reason: string) => {
@@ -62,6 +68,16 @@ export class ManagedFolder {
   async run(command: Command): Promise<void> {
     const { exited } = await this.start(command)
     if ((await exited) !== '0') throw new Error(`${command.argv[0]} failed:\n${this.logTail()}`)
+  }
+
+  /** Does work on the folder, and closes it when that fails, for a cause that is told with its cure where it is known. */
+  async owned<T>(work: () => Promise<T> | T): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      await this.close()
+      throw explained(error as Error, this.folder)
+    }
   }
 
   /** Has the command stopped by `signal`, or killed if it runs on; `Running.exited` tells when it is over. */
@@ -90,7 +106,8 @@ export class ManagedFolder {
 
 /**
  * Opens `directory`, or without one a temporary folder (its name starts with `prefix`) that is removed when it is
- * closed or this process ends in whatever way. Throws FolderInUseError.
+ * closed or this process ends in whatever way. What a former run left running in `directory` is ended first.
+ * Throws FolderInUseError, and with the cure when the folder cannot be used.
  */
 export async function openFolder(
   prefix: string,
@@ -112,6 +129,7 @@ export async function openFolder(
     stdio: ['ignore', stdout, 'inherit', 'ipc'],
   })
   const [report] = (await once(supervisor, 'message')) as [Report]
-  if ('home' in report) return new ManagedFolder(report.home, supervisor)
+  if ('home' in report) return new ManagedFolder(report.home, report.mark, supervisor)
+  if ('failed' in report) throw explained(new Error(report.failed), directory ?? tmpdir())
   throw new FolderInUseError(`another run uses ${directory}: stop it first`)
 }

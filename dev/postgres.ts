@@ -41,14 +41,10 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Serv
   const binaries = postgresBinaries(version)
   const home = await openFolder(`postgres-${version}-`, directory)
   const data = join(home.folder, 'data')
-  try {
+  await home.owned(async () => {
     await createData(home, version, options.copyOf)
     removeStalePidFile(data)
-  } catch (error) {
-    await home.close()
-    throw error
-  }
-  const mark = `managed-${randomBytes(8).toString('hex')}`
+  })
   const allSettings = {
     listen_addresses: '127.0.0.1',
     unix_socket_directories: '',
@@ -57,7 +53,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Serv
     dynamic_shared_memory_type: 'mmap',
     ...(directory === undefined && THROW_AWAY),
     ...settings,
-    cluster_name: mark,
+    cluster_name: home.mark,
   }
   const flags = Object.entries(allSettings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
   const password = readFileSync(join(home.folder, 'password'), 'utf8').trim()
@@ -66,7 +62,6 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Serv
       argv: [...unprivileged(data), join(binaries, 'postgres'), '-D', data, '-p', String(port), ...flags],
       // What a temporary server holds is thrown away: it need not be written out first.
       stopSignal: directory === undefined ? 'SIGQUIT' : 'SIGINT',
-      mark,
     }),
     url: (port) => `postgres://postgres:${password}@127.0.0.1:${port}/postgres`,
     probe,
@@ -79,12 +74,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Serv
 /** Runs initdb once for all temporary servers to come; set `TEMPLATE_VARIABLE` to the folder, close it at the end. */
 export async function createTemplate(version: PostgresVersion): Promise<ManagedFolder> {
   const home = await openFolder(`postgres-template-${version}-`)
-  try {
-    await createData(home, version)
-  } catch (error) {
-    await home.close()
-    throw error
-  }
+  await home.owned(() => createData(home, version))
   // template0, a quarter of each copy, of which nobody makes a database.
   rmSync(join(home.folder, 'data/base/4'), { recursive: true })
   return home
@@ -99,7 +89,7 @@ async function createData(
   const password = join(home.folder, 'password')
   if (existsSync(data)) return
   // Made under another name, so that an interrupted run leaves no half of it under this one.
-  const unfinished = `${data}.unfinished`
+  const unfinished = join(home.folder, `${home.mark}.unfinished`)
   rmSync(unfinished, { recursive: true, force: true })
   const user = unprivileged(data)
   if (template && readFileSync(join(template, 'data', 'PG_VERSION'), 'utf8').trim() === String(version)) {

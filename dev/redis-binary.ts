@@ -10,6 +10,11 @@ export interface RedisBinary {
   env: Record<string, string>
 }
 
+/** There is no Redis to run, and none can be had. */
+export class RedisMissingError extends Error {
+  override name = 'RedisMissingError'
+}
+
 const LOCAL = fileURLToPath(import.meta.resolve('../.local'))
 const UNPACKED = join(LOCAL, 'redis')
 
@@ -18,7 +23,7 @@ const say = (text: string) => process.stderr.write(`${text}\n`)
 
 /**
  * A Redis to run: the one on PATH; else Debian's or Ubuntu's, downloaded and unpacked below `.local`, which needs no
- * root and installs nothing; else one compiled by redis-memory-server. Throws with the command that installs one.
+ * root and installs nothing; else one compiled by redis-memory-server. Throws RedisMissingError with the command that installs one.
  */
 export async function redisBinary(): Promise<RedisBinary> {
   const installed = onPath('redis-server') ?? onPath('valkey-server')
@@ -32,7 +37,7 @@ export async function redisBinary(): Promise<RedisBinary> {
     }
   }
   const install = process.platform === 'darwin' ? 'brew install redis' : 'apt-get install redis-server (as root)'
-  throw new Error(`no Redis found; install one with: ${install}, or set REDIS_URL\n${failures.join('\n')}`)
+  throw new RedisMissingError(`no Redis found; install one with: ${install}, or set REDIS_URL\n${failures.join('\n')}`)
 }
 
 function onPath(name: string): string | undefined {

@@ -39,10 +39,12 @@ export async function startRedis(options: RedisOptions = {}): Promise<Server> {
     ...options.settings,
   }
   const lines = Object.entries(settings).map(([name, value]) => `${name} ${JSON.stringify(value)}\n`)
-  writeFileSync(file, lines.join(''), { mode: 0o600 })
+  await home.owned(() => writeFileSync(file, lines.join(''), { mode: 0o600 }))
   return startServer(home, {
     command: (port) => ({
       argv: [command, file, ...(options.flags ?? []), '--port', String(port)],
+      // All that Redis keeps of its command line, which it overwrites with its address.
+      argv0: `${command} ${home.mark}`,
       env,
       // What a temporary server holds is thrown away with it.
       stopSignal: directory === undefined ? 'SIGKILL' : 'SIGTERM',

@@ -77,8 +77,7 @@ export async function startServer(home: ManagedFolder, kind: ServerKind): Promis
     if (!running) throw new Error('the server does not run')
     // The first process before the others, so that it starts no more of them.
     signalAll([running.pid], name)
-    const { mark } = kind.command(port)
-    if (mark) signalAll(processesOf(mark), name)
+    signalAll(processesOf(home.mark), name)
   }
 
   async function restore(): Promise<void> {
@@ -91,21 +90,17 @@ export async function startServer(home: ManagedFolder, kind: ServerKind): Promis
     await home.close()
   }
 
-  try {
+  await home.owned(async () => {
     for (let attempts = 5; ; attempts--) {
       try {
-        await start()
-        break
+        return await start()
       } catch (error) {
         // Another process took the port in the moment between.
-        if (attempts === 1 || !/address already in use/i.test(home.logTail())) throw error
+        if (attempts === 1 || !/address already in use/i.test((error as Error).message)) throw error
         port = await freePort()
       }
     }
-  } catch (error) {
-    await close()
-    throw error
-  }
+  })
   return {
     url: kind.url(port),
     port,
