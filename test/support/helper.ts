@@ -140,10 +140,16 @@ export async function run(
   return promisify(execFile)(command as string, rest, { cwd, env: { ...env, PATH }, timeout: PATIENCE_MS })
 }
 
-/** Runs a program of node_modules as a person at a shell does. `NODE_OPTIONS` counts. */
-export async function shell(program: string, args: string[], env: NodeJS.ProcessEnv, cwd = ROOT): Promise<string> {
+let project: Promise<string> | undefined
+
+/**
+ * Runs a program of node_modules as a person at a shell does, in a copy of the project, which has no `.env` of this
+ * machine. `NODE_OPTIONS` counts.
+ */
+export async function shell(program: string, args: string[], env: NodeJS.ProcessEnv, cwd?: string): Promise<string> {
+  const copy = () => (project ??= copyProject(file))
   const { stdout, stderr } = await run(program, args, {
-    cwd,
+    cwd: cwd ?? (await copy()),
     env: { CI: 'true', ...env },
     nodeOptions: env['NODE_OPTIONS'] ?? '',
   })
