@@ -7,7 +7,7 @@ const VALUE = /[ \t]*(?:"[^"]*"|'[^']*'|`[^`]*`)[ \t]*(?:#[^\n]*)?|(?![ \t]*["'`
 /**
  * A line without a variable; one with its name, and all lines of a quoted value; or one that is `refused`, because Node
  * ignores it, or takes it for something else: a quote ends before the value does, or a `#` cuts it off (nodejs/node issue
- * 49148).
+ * 54134).
  */
 const LINE = new RegExp(`^[ \\t]*(?:#[^\\n]*)?$|^${NAME.source}(?:${VALUE.source})$|^(?<refused>[^\\n]*)$`, 'gm')
 /** The name in a line that is refused. What has nothing behind its `=` can be a line of a secret. */
