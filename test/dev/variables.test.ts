@@ -4,19 +4,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { OWN } from '../env.ts'
-import {
-  backends,
-  copyProject,
-  database,
-  ENV,
-  event,
-  query,
-  ROOT,
-  required,
-  shell,
-  unmeasured,
-  until,
-} from '../support/helper.ts'
+import { backends, copyProject, database, ENV, event, ROOT, shell, unmeasured, until } from '../support/helper.ts'
 import { secretFile } from '../support/settings.ts'
 
 /** What an earlier `npm run dev` left. */
@@ -25,10 +13,8 @@ const STALE =
 
 /** A migrated database whose name one reader would expand, and the variables that lead to it. */
 async function oddDatabase(t: Test) {
-  const { hostname, port, username, password } = new URL(backends.database)
   const name = `test_${randomUUID().slice(0, 8)}$USER-x`
-  await query(backends.database, `create database "${name}" template ${required('TEST_DATABASE_TEMPLATE')}`)
-  t.teardown(() => query(backends.database, `drop database "${name}" with (force)`))
+  const { hostname, port, username, password } = new URL(await database(t, { name }))
   const passwordFile = await secretFile(t, decodeURIComponent(password))
   const variables = { POSTGRES_HOST: hostname, POSTGRES_PORT: port, POSTGRES_USER: username }
   return { name, variables: { POSTGRES_DB: name, ...variables, POSTGRES_PASSWORD_FILE: passwordFile } }
