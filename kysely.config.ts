@@ -1,21 +1,26 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import fastify from 'fastify'
 import { Kysely, PostgresDialect } from 'kysely'
 import { defineConfig } from 'kysely-ctl'
-import env from './src/core/config/env.ts'
-import type { Config } from './src/core/config/settings.ts'
-import { compose } from './src/core/feature.ts'
-import { settings } from './src/core/health/health.ts'
+import { loadDevelopment } from './src/core/config/env-file.ts'
+import { commandConfig } from './src/migrations/command-config.ts'
 import { createMigrator, migrationPool } from './src/migrations/migrator.ts'
 import { timestamp } from './src/migrations/names.ts'
 import type { MigrationEvents } from './src/migrations/options.ts'
 
-// Where `npm run dev` put the servers that it started. kysely-ctl has read .env by now; a variable that is set stays.
-const developmentServers = path.join(import.meta.dirname, '.local/dev.env')
-const named = ['DATABASE_URL', 'DATABASE_URL_FILE', 'POSTGRES_HOST'].some((name) => process.env[name])
-if (!named && existsSync(developmentServers)) process.loadEnvFile(developmentServers)
+const ROOT = import.meta.dirname
+const OPTIONS = {
+  config: { type: 'string', short: 'c' },
+  cwd: { type: 'string' },
+  environment: { type: 'string', short: 'e' },
+  extension: { type: 'string', short: 'x', default: 'ts' },
+} as const
+const { positionals, values } = parseArgs({ options: OPTIONS, strict: false, allowPositionals: true })
+
+// At once, for seeds that read process.env. An error comes once a command asks the database: `migrate:make` does not.
+const variables = Promise.try(readVariables)
+variables.catch(() => {})
 
 const events: MigrationEvents = {
   waiting: () => console.error('another process migrates: waiting for its lock'),
@@ -24,18 +29,23 @@ const events: MigrationEvents = {
   notice: (message) => console.error(message),
 }
 
-/** Validates the settings of these features alone, and only once a command asks the database: `migrate:make` needs none. */
-async function load(): Promise<Config> {
-  const features = await compose(import('./src/database/index.ts'), import('./src/migrations/index.ts'))
-  const app = fastify()
-  await app.register(env, { features: [{ name: 'health', settings }, ...features] })
-  return app.config
+let loading: ReturnType<typeof commandConfig> | undefined
+function config() {
+  loading ??= variables.then(() => commandConfig())
+  return loading
 }
 
-let loading: Promise<Config> | undefined
-function config(): Promise<Config> {
-  loading ??= load()
-  return loading
+/**
+ * Replaces what kysely-ctl has read by now. Its c12 expands `$NAME`, as the service does not, and reads `.env.NAME` for
+ * `-e NAME`; neither has a switch for it. This can go when kysely-ctl has one.
+ */
+function readVariables(): void {
+  const { __c12_dotenv_vars__: taken } = globalThis as { __c12_dotenv_vars__?: Map<NodeJS.ProcessEnv, Set<string>> }
+  for (const name of taken?.get(process.env) ?? []) delete process.env[name]
+  const other = `.env.${values.environment}`
+  if (values.environment && existsSync(path.join(ROOT, other)))
+    throw new Error(`${other} is not read: set its variables in the shell`)
+  loadDevelopment(ROOT)
 }
 
 export default defineConfig({
@@ -52,13 +62,6 @@ export default defineConfig({
  * name as it is given, and has no other hook for it.
  */
 function prefix(): string {
-  const options = {
-    config: { type: 'string', short: 'c' },
-    cwd: { type: 'string' },
-    environment: { type: 'string', short: 'e' },
-    extension: { type: 'string', short: 'x', default: 'ts' },
-  } as const
-  const { positionals, values } = parseArgs({ options, strict: false, allowPositionals: true })
   const words = positionals.findIndex((word) => word.endsWith('make')) + 1
   const name = positionals.slice(words).join(' ')
   if (!/^[\w-]+\.ts$/.test(`${name}.${values.extension}`)) {

@@ -1,7 +1,8 @@
 /** `npm run dev`: the service, reloaded on change, with a PostgreSQL and a Redis of its own where none is given. */
-import { existsSync, rmSync, writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { loadEnvFile, namesDatabase } from '../src/core/config/env-file.ts'
 import { service } from '../src/core/service.ts'
 import { parts } from '../src/redis/parts.ts'
 import { ownedDatabases, servingRole } from './databases.ts'
@@ -27,9 +28,6 @@ const SERVICE_STOP_MS = 20_000
 const say = (text: string) => process.stdout.write(`${text}\n`)
 const isSet = (...names: string[]) => names.some((name) => process.env[name])
 
-const ENV = join(ROOT, '.env')
-if (existsSync(ENV)) process.loadEnvFile(ENV)
-
 // What is deferred last ends first: the service drains while its servers run.
 const running = new AsyncDisposableStack()
 let leaving = false
@@ -45,6 +43,7 @@ try {
 }
 
 async function main(): Promise<void> {
+  loadEnvFile(ROOT)
   const local = await openFolder('', LOCAL, 'pipe')
   const servers = { ...(await database()), ...(await redis()) }
   writeEnvFile(servers)
@@ -79,7 +78,7 @@ function given(url: string, ...others: string[]): string {
 }
 
 async function database(): Promise<Record<string, string>> {
-  if (isSet('DATABASE_URL', 'DATABASE_URL_FILE', 'POSTGRES_HOST')) return {}
+  if (namesDatabase(process.env)) return {}
   const version = postgresVersion(process.env['PG_VERSION'])
   const directory = join(LOCAL, `postgres-${version}`)
   const server = await startPostgres({ version, directory, onExit: (reason) => died('PostgreSQL', reason) })

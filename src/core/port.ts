@@ -10,6 +10,8 @@ const LAST_REQUEST_MS = 1_000
 const SWEEP_MS = 50
 /** `localhost` names an address of IPv6 also where the machine has none. */
 const ABSENT = ['EADDRNOTAVAIL', 'EAFNOSUPPORT']
+/** Of a name that is none, as `HOST` is where conda sets it for its compilers, or of an address of another machine. */
+const NO_ADDRESS = ['ENOTFOUND', 'EAI_AGAIN', 'EINVAL', ...ABSENT]
 
 /** The port of the service, and what is under way on it. */
 class Port {
@@ -48,7 +50,7 @@ class Port {
     const [first, ...others] = found.map(({ address }) => address)
     await this.#app.listen({ host: first as string, port }).catch((err) => {
       const next = host === '::' ? '0.0.0.0' : others.shift()
-      if (!ABSENT.includes(err.code) || !next) throw err
+      if (!ABSENT.includes(err.code) || !next) throw named(err)
       return this.#app.listen({ host: next, port })
     })
     for (const address of others) {
@@ -117,4 +119,10 @@ export type { Port }
 /** Before it opens: to know each request from its first byte on. */
 export function watchPort(app: FastifyInstance): Port {
   return new Port(app)
+}
+
+/** The same error, which names the setting. */
+function named(err: NodeJS.ErrnoException): Error {
+  if (NO_ADDRESS.includes(err.code as string)) err.message += ' (HOST is no address of this machine)'
+  return err
 }

@@ -58,7 +58,7 @@ for (const [program, ...args] of [
   ['kysely', 'migrate:latest'],
   ['kysely', 'migrate:list'],
   ...(existsSync(path.join(ROOT, 'seeds')) ? [['kysely', 'seed:run']] : []),
-  ['node', path.join(ROOT, 'dev/types.ts')],
+  ['node', 'dev/types.ts'],
 ] as [string, ...string[]][]) {
   t.test(`${[program, ...args].map((word) => path.basename(word)).join(' ')} tells it to nobody either`, async (t) => {
     const { heard, database } = await eavesdropper(t)

@@ -35,6 +35,17 @@ t.test('port taken: exit 1, port named', async (t) => {
   t.match(service.fatal, { err: { code: 'EADDRINUSE', message: new RegExp(`:${port}`) } })
 })
 
+t.test(
+  'HOST of another meaning, as conda sets it for its compilers, or of another machine: exit 1, named',
+  async (t) => {
+    for (const HOST of ['x86_64-conda-linux-gnu', '192.0.2.1']) {
+      const service = new Service(t, { DATABASE_URL: await sharedDatabase(), HOST }, { source: ROOT })
+      t.equal(await service.exited, 1)
+      t.match(service.fatal, { err: { message: /^(getaddrinfo|listen) E.*HOST is no address of this machine/ } })
+    }
+  },
+)
+
 t.test('HOST=:: without IPv6 in the kernel: the service listens on IPv4', async (t) => {
   const without = preload(`
     import { Server } from 'node:net'

@@ -67,13 +67,15 @@ export function sharedDatabase(): Promise<string> {
 }
 
 /** A database of the test's own, with the schema of the migrations unless `empty`; dropped at the end. */
-export async function database(t: Test, { empty = false } = {}): Promise<string> {
-  const name = `test_${randomUUID().slice(0, 8)}`
+export async function database(
+  t: Test,
+  { empty = false, name = `test_${randomUUID().slice(0, 8)}` } = {},
+): Promise<string> {
   // As files: over the write-ahead log, the default, takes twice the time.
   const template = `${empty ? '' : ` template ${required('TEST_DATABASE_TEMPLATE')}`} strategy file_copy`
-  await query(backends.database, `create database ${name}${template}`)
+  await query(backends.database, `create database "${name}"${template}`)
   // No role may end an autovacuum worker that is in it: that leaves by itself.
-  const drop = () => query(backends.database, `drop database if exists ${name} with (force)`)
+  const drop = () => query(backends.database, `drop database if exists "${name}" with (force)`)
   t.teardown(() =>
     until(
       () => drop().then(() => 'dropped', String),
@@ -142,10 +144,16 @@ export async function run(
   return promisify(execFile)(command as string, rest, { cwd, env: { ...env, PATH }, timeout: PATIENCE_MS })
 }
 
-/** Runs a program of node_modules as a person at a shell does. `NODE_OPTIONS` counts. */
-export async function shell(program: string, args: string[], env: NodeJS.ProcessEnv, cwd = ROOT): Promise<string> {
+let project: Promise<string> | undefined
+
+/**
+ * Runs a program of node_modules as a person at a shell does, in a copy of the project, which has no `.env` of this
+ * machine. `NODE_OPTIONS` counts.
+ */
+export async function shell(program: string, args: string[], env: NodeJS.ProcessEnv, cwd?: string): Promise<string> {
+  const copy = () => (project ??= copyProject(file))
   const { stdout, stderr } = await run(program, args, {
-    cwd,
+    cwd: cwd ?? (await copy()),
     env: { CI: 'true', ...env },
     nodeOptions: env['NODE_OPTIONS'] ?? '',
   })

@@ -36,11 +36,59 @@ t.test('all problems are listed at once, by name', async (t) => {
     }),
     [
       'NODE_ENV must be equal to one of the allowed values: development, test, production',
-      'PORT must be integer',
-      'HEALTH_TIMEOUT_MS must be <= 900',
+      'PORT must be a whole number from 0 to 65535, in digits',
+      'HEALTH_TIMEOUT_MS must be a whole number from 1 to 900, in digits',
       'DATABASE_URL must match pattern "^postgres(ql)?://"',
     ],
   )
+})
+
+t.test('a number is written in digits, a boolean as true or false, and nothing else is taken for one', async (t) => {
+  // Of Ajv's own: 0, 0, Infinity, 1000, 16, 5, 0, 3000, 7, and the next number that JavaScript has.
+  const refused = [' ', '\n', 'Infinity', '1e3', '0x10', '+5', '-0', '3000.0', '007', '9007199254740993']
+  for (const value of [...refused, 'NaN', '1_000', '1,000', '٣', '3 000', '3s']) {
+    for (const [name, range] of [
+      ['PORT', '0 to 65535'],
+      ['UNREAD_LIMIT_BYTES', `0 to ${Number.MAX_SAFE_INTEGER}`],
+      ['SHUTDOWN_TIMEOUT_MS', '1 to 86400000'],
+    ] as const) {
+      const said = await problems(t, { DATABASE_URL, [name]: value })
+      t.same(said, [`${name} must be a whole number from ${range}, in digits`], JSON.stringify(value))
+    }
+  }
+  for (const value of [' ', '0', '1', 'TRUE', 'yes', 'on', 'null']) {
+    t.same(await problems(t, { DATABASE_URL, HEALTH_DETAILS: value }), ['HEALTH_DETAILS must be true or false'], value)
+  }
+  t.match(await configure(t, { DATABASE_URL, PORT: ' 3000\n', HEALTH_DETAILS: ' true' }), {
+    PORT: 3000,
+    HEALTH_DETAILS: true,
+  })
+})
+
+t.test('a number of the service itself is written so too, and may be negative or have a fraction', async (t) => {
+  const settings = { RATE: Type.Number({ maximum: 1 }), OFFSET: Type.Integer({ multipleOf: 5 }) }
+  const read = async (RATE: string, OFFSET: string) => {
+    const app = fastify()
+    t.teardown(() => app.close())
+    await app.register(env, { features: [{ name: 'own', settings }], env: { RATE, OFFSET } })
+    return app.config
+  }
+  t.match(await read('0.50', '-5'), { RATE: 0.5, OFFSET: -5 })
+  for (const value of [' ', 'Infinity', '1e-1', '.5', '0x1']) {
+    await t.rejects(read(value, '0'), { message: 'configuration: RATE must be a number, in digits' }, value)
+  }
+  await t.rejects(read('2', '4'), { message: 'configuration: RATE must be <= 1; OFFSET must be multiple of 5' })
+})
+
+t.test('a link of Kubernetes or Docker to a service of that name is said to be one', async (t) => {
+  const links = {
+    POSTGRES_PORT: 'tcp://10.0.0.5:5432',
+    REDIS_PORT: 'tcp://10.0.0.6:6379',
+    POSTGRES_SERVICE_HOST: '10.0.0.5',
+  }
+  const [problem, ...others] = await problems(t, { DATABASE_URL, ...links })
+  t.match(problem, /^POSTGRES_PORT must be a whole number .* link .* enableServiceLinks: false$/)
+  t.same(others, [])
 })
 
 t.test('Node that is told to verify no certificate is said, and refused in production', async (t) => {

@@ -254,13 +254,15 @@ for (const [variables, ssl] of tls) {
   })
 }
 
-t.test('kysely finds the host that takes writes', async (t) => {
+t.test('kysely and npm run types find the host that takes writes', async (t) => {
   const url = await database(t)
   const DATABASE_URL = url.replace('@', '@127.0.0.1:1,')
   // It fails where a host is not asked within the time of a health check: on a machine that is busy enough.
-  const output = await until(
-    () => shell('kysely', ['migrate:list'], { DATABASE_URL }).catch((err) => String(err.stderr)),
-    (output) => !output.includes('ECONNREFUSED'),
-  )
-  t.match(output, /✓.* 20261101000000_base_structure/)
+  const output = (program: string, ...args: string[]) =>
+    until(
+      () => shell(program, args, { DATABASE_URL }).catch((err) => String(err.stderr)),
+      (output) => !output.includes('ECONNREFUSED'),
+    )
+  t.match(await output('kysely', 'migrate:list'), /✓.* 20261101000000_base_structure/)
+  t.match(await output('npm', 'run', 'types', '--', '--verify'), /up-to-date/)
 })
