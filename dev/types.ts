@@ -34,6 +34,7 @@ async function writeTypes(config: Config): Promise<void> {
     defaultSchemas: [schema],
     // What an extension brings is not the service's, and a schema with migrations of its own is another service's.
     excludePattern: `{${['*timescaledb_*', ...foreign].map((name) => `${name}.*`)},}`,
+    // As src/database/parsers.ts has it.
     typeMapping: { timestamp: 'string' },
     logger: new Logger(),
     ...options,
