@@ -239,7 +239,7 @@ export const skeleton: Part = {
     { file: 'docs/testing.md', from: ' `npm run init -- --no-faults` leaves it out.' },
     { file: 'docs/tutorial.md', from: ' `npm run check:grown` executes it as it stands.' },
     { file: '.ci/run', lines: ['npm run check:skeleton', 'npm run check:grown', 'npm test -- skeleton/test'] },
-    { file: '.ci/run', from: ', the services that init makes and a\n# service that has grown' },
+    { file: '.ci/run', from: ', the services that init\n# makes and a service that has grown' },
     {
       file: 'docs/features.md',
       from: '`npm run init` does this for a new service. In a service that is under way, delete',

@@ -9,6 +9,7 @@ import { connectionOptions } from '../database/connection.ts'
 import { concurrently } from './concurrently.ts'
 import { explained, MigrationError } from './errors.ts'
 import { inTransaction } from './in-transaction.ts'
+import { pendingOf, refuseSquashed } from './names.ts'
 import type { MigrationOptions } from './options.ts'
 import { MigrationRunner, type ProjectMigration } from './runner.ts'
 import { appliedMigrations, schemaOf } from './tables.ts'
@@ -63,7 +64,7 @@ export async function migrationState(
   const applied = await appliedMigrations(db, await schemaOf(db, schema))
   return {
     applied,
-    pending: files.filter((name) => !applied.includes(name)),
+    pending: pendingOf(files, applied),
     unknown: applied.filter((name) => !files.includes(name)),
   }
 }
@@ -84,22 +85,25 @@ function nameOf(file: string): string {
 }
 
 /** Kysely's own provider skips a file whose `up` is misspelt, in silence. */
-async function loadMigrations({ folder = FOLDER }: MigrationOptions): Promise<Record<string, ProjectMigration>> {
+export async function loadMigrations({ folder = FOLDER }: MigrationOptions): Promise<Record<string, ProjectMigration>> {
   const migrations: Record<string, ProjectMigration> = {}
-  for (const file of await migrationFiles(folder)) {
+  const files = await migrationFiles(folder)
+  for (const file of files) {
     const loading: Promise<Partial<ProjectMigration>> = import(path.join(folder, file))
     const module = await loading.catch((cause) => {
       throw new MigrationError(`migrations/${file} cannot be loaded`, { cause })
     })
-    const { up, down, transaction = true, isApplied } = module
+    const { up, down, transaction = true, isApplied, replaces = [] } = module
     if (typeof up !== 'function') throw new MigrationError(`migrations/${file} exports no function named up`)
     const name = nameOf(file)
+    if (replaces.length > 0) refuseSquashed(name, replaces, files.map(nameOf))
     const cannotTell = (cause: unknown) => {
       throw new MigrationError(`migrations/${file} cannot tell whether it is applied`, { cause })
     }
     const guarded = (run: Migration['up']) => (transaction ? inTransaction : concurrently)(failing(run))
     migrations[name] = {
       transaction,
+      ...(replaces.length > 0 && { replaces }),
       ...(isApplied && { isApplied: (db) => failing(isApplied)(db).catch(cannotTell) }),
       up: guarded(up),
       down: guarded(down ?? irreversible(file)),

@@ -13,7 +13,7 @@ import {
 import { backoff } from '../core/retry.ts'
 import { failed } from './errors.ts'
 import { withMigrationLock } from './lock.ts'
-import { refuseLate, refuseUnknown } from './names.ts'
+import { isReplacedBy, pendingOf, refuseLate, refuseUnknown } from './names.ts'
 import type { MigrationOptions } from './options.ts'
 import { appliedMigrations, migrationTable, prepareTables, schemaOf } from './tables.ts'
 
@@ -29,6 +29,8 @@ export interface ProjectMigration extends Migration {
    * name sorts before those that the database has had since, which Kysely refuses.
    */
   isApplied?(db: Kysely<unknown>): Promise<boolean>
+  /** The names of those that it was squashed of. Where all are applied it is recorded in their place, and not run. */
+  replaces?: string[]
 }
 
 type Migrations = Record<string, ProjectMigration>
@@ -105,16 +107,18 @@ export class MigrationRunner extends Migrator {
     await prepareTables(db, schema)
     await this.#adopt(db, schema, migrations)
     const applied = await appliedMigrations(db, schema)
-    const pending = Object.keys(migrations)
-      .filter((name) => !applied.includes(name))
-      .sort()
+    const pending = pendingOf(Object.keys(migrations), applied)
     const unknown = applied.filter((name) => !(name in migrations))
-    if (unknown.length === 0) refuseLate(applied, pending)
-    const results: MigrationResult[] = plan(applied, pending).map((migrationName) => {
+    const planned = plan(applied, pending)
+    const known = [...applied, ...planned]
+    if (unknown.length === 0 && planned.some((name) => pending.includes(name))) refuseLate(applied, pending)
+    const results: MigrationResult[] = planned.map((migrationName) => {
       return { migrationName, direction: pending.includes(migrationName) ? 'Up' : 'Down', status: 'NotExecuted' }
     })
     if (results.length > 0) refuseUnknown(unknown, schema)
-    const provider = { getMigrations: async () => migrations }
+    // A file that is older than an applied one keeps none from being undone.
+    const those = Object.fromEntries(Object.entries(migrations).filter(([name]) => known.includes(name)))
+    const provider = { getMigrations: async () => those }
     const migrator = new Migrator({ ...this.#props, db, migrationTableSchema: schema, provider })
     for (const [index, { migrationName: name, direction }] of results.entries()) {
       const target = direction === 'Up' ? name : (applied[applied.indexOf(name) - 1] ?? NO_MIGRATIONS)
@@ -125,16 +129,24 @@ export class MigrationRunner extends Migrator {
     return { results }
   }
 
-  /** Records what an earlier release has done under another name, each at the time of the one before it. */
+  /**
+   * Records what an earlier release has done under another name, each at the time of the one before it; and what was
+   * squashed, in the place of its parts.
+   */
   async #adopt(db: Kysely<unknown>, schema: string, migrations: Migrations): Promise<void> {
     const applied = await appliedMigrations(db, schema)
     const table = migrationTable(schema)
     let before: string | undefined
-    for (const [name, { isApplied }] of Object.entries(migrations)) {
-      const isAdopted = before !== undefined && isApplied && !applied.includes(name) && (await isApplied(db))
+    for (const [name, { isApplied, replaces }] of Object.entries(migrations)) {
+      const isNew = !applied.includes(name)
+      const isReplaced = isNew && replaces !== undefined && isReplacedBy(name, replaces, applied)
+      const isAdopted = isReplaced || (isNew && before !== undefined && isApplied && (await isApplied(db)))
       if (isAdopted) {
+        const of = isReplaced ? replaces : [before]
+        // One statement: all of it or nothing.
         await sql`
-          insert into ${table} select ${name}, timestamp from ${table} where name = ${before}`.execute(db)
+          with gone as (delete from ${table} where ${sql.lit(isReplaced)} and name in (${sql.join(of)}))
+          insert into ${table} select ${name}, max(timestamp) from ${table} where name in (${sql.join(of)})`.execute(db)
         this.#props.adopted?.(name)
       }
       if (isAdopted || applied.includes(name)) before = name

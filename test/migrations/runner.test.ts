@@ -161,6 +161,95 @@ t.test('what an earlier release has done under another name is recorded in its p
   t.same(await query(DATABASE_URL, names), [{ name: 'split' }, { name: 'later' }, { name: 'new' }])
 })
 
+/** What a release has before it squashes, and after: each in a folder of its own. */
+const PARTS = {
+  '20260101000000_one.ts': migration('create table one ()'),
+  '20260102000000_two.ts': migration('create table two ()'),
+}
+const SQUASHED = '20260102000000_squashed'
+const squashed = (replaces = ['20260101000000_one', '20260102000000_two'], name = SQUASHED) => ({
+  [`${name}.ts`]: `${migration('create table one (); create table two ()')}export const replaces = ${JSON.stringify(replaces)}\n`,
+})
+const LATER = { '20260103000000_later.ts': migration('create table if not exists later ()') }
+let folders = 0
+/** A folder of these alone. Each has a path of its own, because a module is loaded once. */
+function own(t: Test, files: Record<string, string>): string {
+  const name = `own-${++folders}`
+  return path.join(t.testdir({ [name]: files }), name)
+}
+
+t.test('squashed: recorded in the place of its parts where all are applied, run in an empty database', async (t) => {
+  for (const files of [PARTS, { ...PARTS, ...LATER }, {}]) {
+    const DATABASE_URL = await database(t, { empty: true })
+    await boot(t, own(t, files), { DATABASE_URL })
+    const { error } = await (
+      await open(t, DATABASE_URL, own(t, { ...squashed(), ...LATER }))
+    ).migrator.migrateToLatest()
+    t.equal(error, undefined)
+    const names = 'select name from kysely_migration order by timestamp, kysely_migration.name'
+    t.same(await query(DATABASE_URL, names), [{ name: SQUASHED }, { name: '20260103000000_later' }])
+    t.same(await query(DATABASE_URL, 'select from one, two, later'), [])
+  }
+})
+
+t.test('squashed: a database that has some of its parts hears which release is to migrate it first', async (t) => {
+  const DATABASE_URL = await database(t, { empty: true })
+  const [one] = Object.entries(PARTS) as [[string, string]]
+  await boot(t, own(t, Object.fromEntries([one])), { DATABASE_URL })
+  await t.rejects(boot(t, own(t, squashed()), { DATABASE_URL }), {
+    code: 'MIGRATION_FAILED',
+    message:
+      /lacks 20260102000000_two\..*git log -1 --diff-filter=D --format=%h~ -- migrations\/20260102000000_two\.ts/,
+  })
+  t.same(await query(DATABASE_URL, 'select name from kysely_migration'), [{ name: '20260101000000_one' }])
+})
+
+t.test('squashed: the release before boots with a warning, and its CLI has nothing to do', async (t) => {
+  const DATABASE_URL = await database(t, { empty: true })
+  await boot(t, own(t, squashed()), { DATABASE_URL })
+  const before = own(t, PARTS)
+  for (const MIGRATIONS of ['run', 'check']) {
+    const app = await unstarted(t, { DATABASE_URL, MIGRATIONS }, { folder: before })
+    await app.lifecycle.start()
+    t.match(
+      app.logs.find(({ msg }) => msg === 'the database is ahead of this code'),
+      { unknown: [SQUASHED] },
+    )
+  }
+  const { migrator, names } = await open(t, DATABASE_URL, before)
+  t.same(await names(migrator.migrateToLatest()), [])
+  const more = own(t, { ...PARTS, ...LATER })
+  await t.rejects(boot(t, more, { DATABASE_URL }), { message: /with no file here: 20260102000000_squashed/ })
+})
+
+t.test('squashed: a file whose name or neighbours would mislead is refused', async (t) => {
+  const DATABASE_URL = await database(t, { empty: true })
+  const cases: [files: Record<string, string>, message: RegExp][] = [
+    [
+      squashed(undefined, '20260102000000_all'),
+      /: mv migrations\/20260102000000_all.ts migrations\/20260102000000_squashed.ts$/,
+    ],
+    [squashed(undefined, '20260105000000_squashed'), /: mv .* migrations\/20260102000000_squashed.ts$/],
+    [
+      { ...squashed(), '20260101000001_late.ts': migration() },
+      /^20260101000001_late: older than 20260102000000_squashed, .*: mv /,
+    ],
+    [{ ...squashed(), ...PARTS }, /: rm migrations\/20260101000000_one.ts migrations\/20260102000000_two.ts$/],
+  ]
+  for (const [files, message] of cases) {
+    await t.rejects(boot(t, own(t, files), { DATABASE_URL }), { code: 'MIGRATION_FAILED', message })
+  }
+})
+
+t.test('a file that is older than an applied one does not keep that from being undone', async (t) => {
+  const DATABASE_URL = await database(t, { empty: true })
+  await boot(t, own(t, LATER), { DATABASE_URL })
+  const { migrator, names } = await open(t, DATABASE_URL, own(t, { ...PARTS, ...LATER }))
+  await t.rejects(names(migrator.migrateToLatest()), { message: /older than 20260103000000_later.*Rename: mv/ })
+  t.same(await names(migrator.migrateDown()), ['Down later'])
+  t.same(await names(migrator.migrateToLatest()), ['Up one', 'Up two', 'Up later'])
+})
+
 t.test('one that cannot tell whether it is applied is named', async (t) => {
   for (const thrown of ["new Error('of its own')", 'undefined']) {
     const file = `${migration('create table untold ()')}\nexport const isApplied = async () => { throw ${thrown} }\n`
@@ -421,7 +510,7 @@ t.test('migrate:list shows applied, pending and unknown ones', async (t) => {
   const { directory, DATABASE_URL } = await project(t)
   await query(DATABASE_URL, "insert into kysely_migration values ('99981231000000_newer', '2026-12-31T00:00:00.000Z')")
   const list = await kysely(directory, DATABASE_URL, 'migrate:list')
-  t.match(list, /✓.* 20261101000000_base_structure/)
+  t.match(list, new RegExp(`✓.* ${MIGRATIONS[0]}`))
   t.match(list, /\[ \] 99990101000000_before/)
   t.match(list, /✓.* 99981231000000_newer \(unknown: no such file\)/)
 })

@@ -197,7 +197,9 @@ t.test(
     const folder = migrationsFolder(t, { '99990101000000_new.ts': 'export const up = async () => {}' })
     const failure = {
       code: 'MIGRATION_FAILED',
-      message: new RegExp(`^Schema public has another service's migrations.*${FOREIGN}.*DATABASE_SCHEMA$`),
+      message: new RegExp(
+        `^Schema public has migrations of another branch, release or service.*${FOREIGN}.*DATABASE_SCHEMA$`,
+      ),
     }
     await t.rejects(boot(t, { DATABASE_URL }, folder), failure)
     t.match((await (await open(t, { DATABASE_URL })).migrateDown()).error, failure)

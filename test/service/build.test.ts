@@ -2,7 +2,7 @@ import { appendFile, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
 import { build } from '../../dev/build.ts'
-import { copyProject, database, ROOT, sharedDatabase } from '../support/helper.ts'
+import { copyProject, database, MIGRATIONS, ROOT, sharedDatabase } from '../support/helper.ts'
 import { Service } from '../support/process.ts'
 
 const needed = ['start.js', 'dev/build.ts', 'dev/fingerprint.js', 'dev/node-version.js', 'package-lock.json']
@@ -36,6 +36,6 @@ t.test('npm start runs the build while it is one of the source as it is, else th
 // The build of most tests: beside it lie neither the source nor node_modules.
 t.test('the build alone migrates an empty database', async (t) => {
   const service = new Service(t, { DATABASE_URL: await database(t, { empty: true }) })
-  t.match(await service.logged('migrated'), { migration: '20261101000000_base_structure' })
+  t.match(await service.logged('migrated'), { migration: MIGRATIONS[0] })
   await service.logged('ready')
 })

@@ -6,5 +6,5 @@ import { migrationsFolder } from '../support/helper.ts'
  * isolate some, refer to the table tenants, or know no way down.
  */
 export function skeletonMigrations(t: Test, files: Record<string, string> = {}): string {
-  return migrationsFolder(t, files, /^\d+_(base_structure|tenants|tenants_own_row)\.ts$/)
+  return migrationsFolder(t, files, /^\d+_(base_structure|tenants|tenants_own_row|squashed)\.ts$/)
 }

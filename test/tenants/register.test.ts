@@ -6,7 +6,7 @@ import type { DB } from '../../src/database/types.ts'
 import { createMigrator } from '../../src/migrations/migrator.ts'
 import { setTenant, withTenant } from '../../src/tenants/with-tenant.ts'
 import { build, unstarted } from '../support/app.ts'
-import { database, query } from '../support/helper.ts'
+import { database, MIGRATIONS, query } from '../support/helper.ts'
 import { skeletonMigrations } from './migrations.ts'
 import { twoRoles } from './two-roles.ts'
 
@@ -66,7 +66,9 @@ const guards = (url: string, table = 'tenants') =>
        from pg_class c where oid = '${table}'::regclass`,
   )
 
-t.test('the way down takes it back', async (t) => {
+const skip = !MIGRATIONS.includes('20261101000002_tenants') && 'its migrations are squashed'
+
+t.test('the way down takes it back', { skip }, async (t) => {
   const url = await database(t, { empty: true })
   const db = new Kysely<never>({
     dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString: url, max: 1 }) }),
@@ -79,7 +81,7 @@ t.test('the way down takes it back', async (t) => {
   t.same(await guards(url), [{ enabled: false, policies: [] }])
 })
 
-t.test('a service that has dropped its table leaves that of another service alone', async (t) => {
+t.test('a service that has dropped its table leaves that of another service alone', { skip }, async (t) => {
   const url = await database(t, { empty: true })
   await query(url, 'create table tenants ()')
   const drop = "import { sql } from 'kysely'\nexport const up = (db) => sql`drop table tenants`.execute(db)\n"
