@@ -171,7 +171,7 @@ t.test('a migration without down is an error on the way down', async (t) => {
   const config = await configure(t, { DATABASE_URL })
   const db = new Kysely<never>({ dialect: migrationDialect(config) })
   t.teardown(() => db.destroy())
-  const up = migrationsFolder(t, { '99990101000000_one_way.ts': 'export const up = async () => {}' })
+  const up = migrationsFolder(t, { '99990101000000_one_way.ts': running('select') })
   const migrator = createMigrator(db, { folder: up })
   t.equal((await migrator.migrateToLatest()).error, undefined)
   t.match((await migrator.migrateDown()).error, {
