@@ -15,7 +15,11 @@ import type { MigrationEvents } from './src/migrations/options.ts'
 // Where `npm run dev` put the servers that it started. kysely-ctl has read .env by now; a variable that is set stays.
 const developmentServers = path.join(import.meta.dirname, '.local/dev.env')
 const named = ['DATABASE_URL', 'DATABASE_URL_FILE', 'POSTGRES_HOST'].some((name) => process.env[name])
-if (!named && existsSync(developmentServers)) process.loadEnvFile(developmentServers)
+const isDevelopment = !named && existsSync(developmentServers)
+if (isDevelopment) process.loadEnvFile(developmentServers)
+
+/** For a file that was edited after it was applied, so that its down does not fit. */
+const wayOut = isDevelopment ? 'Where it was edited since it was applied: npm run reset' : undefined
 
 const events: MigrationEvents = {
   waiting: () => console.error('another process migrates: waiting for its lock'),
@@ -41,7 +45,7 @@ function config(): Promise<Config> {
 export default defineConfig({
   kysely: new Kysely({ dialect: new PostgresDialect({ pool: async () => migrationPool(await config(), events) }) }),
   migrations: {
-    migrator: async (db) => createMigrator(db, { ...events, schema: (await config()).DATABASE_SCHEMA }),
+    migrator: async (db) => createMigrator(db, { ...events, wayOut, schema: (await config()).DATABASE_SCHEMA }),
     getMigrationPrefix: prefix,
   },
   seeds: { getSeedPrefix: prefix },
