@@ -9,7 +9,7 @@ import { backends, ENV, unmeasured, until, within } from '../support/helper.ts'
 export class Dev {
   output = ''
   readonly #child: ChildProcess
-  readonly #exited: Promise<unknown>
+  readonly #exited: Promise<number | null>
 
   /** With servers of its own, unless `variables` name others. */
   constructor(t: Test, cwd: string, variables: NodeJS.ProcessEnv = {}, args: string[] = [], nodeOptions = '') {
@@ -20,7 +20,7 @@ export class Dev {
       env: { PATH: process.env['PATH'], ...ENV, REDIS_URL: backends.redis, TEST_POSTGRES_TEMPLATE, ...variables },
       stdio: 'pipe',
     })
-    this.#exited = once(this.#child, 'close')
+    this.#exited = once(this.#child, 'close').then(([code]) => code)
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text) => (this.output += text))
     }
@@ -45,7 +45,7 @@ export class Dev {
   }
 
   /** As Ctrl-C does. Its exit code. */
-  async stop(): Promise<unknown> {
+  async stop(): Promise<number | null> {
     this.#child.kill('SIGINT')
     return within(this.#exited, () => this.output)
   }
