@@ -33,7 +33,7 @@ t.test('npm run reset empties the database of a running npm run dev, whose servi
   t.same(await query(url, TABLES), [{ name: 'inbox' }])
   t.equal(await servers(), before, 'the passwords are those that the service has')
   await dev.said('INFO: ready', 2)
-  t.equal((await dev.get('/health')).status, 200)
+  t.equal((await dev.get('/health/db')).status, 200)
   t.match(await shell('kysely', ['migrate:down'], {}, cwd), 'Undone 1 migration')
 
   // A service that could not migrate has ended; it starts again.
