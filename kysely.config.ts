@@ -22,6 +22,9 @@ const { positionals, values } = parseArgs({ options: OPTIONS, strict: false, all
 const variables = Promise.try(readVariables)
 variables.catch(() => {})
 
+/** For a file that was edited after it was applied, so that its down does not fit. */
+const WAY_OUT = 'Where it was edited since it was applied: npm run reset'
+
 const events: MigrationEvents = {
   waiting: () => console.error('another process migrates: waiting for its lock'),
   adopted: (migration) => console.error(`an earlier release has done ${migration}: recorded`),
@@ -36,22 +39,25 @@ function config() {
 }
 
 /**
- * Replaces what kysely-ctl has read by now. Its c12 expands `$NAME`, as the service does not, and reads `.env.NAME` for
+ * Whether the database is that of `npm run dev`. Replaces what kysely-ctl has read by now. Its c12 expands `$NAME`, as the service does not, and reads `.env.NAME` for
  * `-e NAME`; neither has a switch for it. This can go when kysely-ctl has one.
  */
-function readVariables(): void {
+function readVariables(): boolean {
   const { __c12_dotenv_vars__: taken } = globalThis as { __c12_dotenv_vars__?: Map<NodeJS.ProcessEnv, Set<string>> }
   for (const name of taken?.get(process.env) ?? []) delete process.env[name]
   const other = `.env.${values.environment}`
   if (values.environment && existsSync(path.join(ROOT, other)))
     throw new Error(`${other} is not read: set its variables in the shell`)
-  loadDevelopment(ROOT)
+  return loadDevelopment(ROOT)
 }
 
 export default defineConfig({
   kysely: new Kysely({ dialect: new PostgresDialect({ pool: async () => migrationPool(await config(), events) }) }),
   migrations: {
-    migrator: async (db) => createMigrator(db, { ...events, schema: (await config()).DATABASE_SCHEMA }),
+    migrator: async (db) => {
+      const wayOut = (await variables) ? WAY_OUT : undefined
+      return createMigrator(db, { ...events, wayOut, schema: (await config()).DATABASE_SCHEMA })
+    },
     getMigrationPrefix: prefix,
   },
   seeds: { getSeedPrefix: prefix },

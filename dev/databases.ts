@@ -30,6 +30,16 @@ export async function servingRole(superuserUrl: string, role: string, owner: str
   return databases.map((pathname) => Object.assign(new URL(superuserUrl), { username: role, password, pathname }).href)
 }
 
+/** Drops the database with all its connections, and makes it anew for the two roles, which are there. */
+export async function emptyDatabase(superuserUrl: string, name: string, role: string, owner: string): Promise<void> {
+  await connected(superuserUrl, async (client) => {
+    await client.query(`drop database if exists ${escapeIdentifier(name)} with (force)`)
+    await client.query(`create database ${escapeIdentifier(name)} owner ${escapeIdentifier(owner)}`)
+  })
+  const url = Object.assign(new URL(superuserUrl), { pathname: name }).href
+  await connected(url, (client) => handOver(client, escapeIdentifier(role), escapeIdentifier(owner)))
+}
+
 async function handOver(client: Client, role: string, owner: string): Promise<void> {
   await client.query('begin')
   const { rowCount: wasOwner } = await client.query('select from pg_class where relowner = $1::regrole limit 1', [role])

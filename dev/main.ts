@@ -1,10 +1,14 @@
-/** `npm run dev`: the service, reloaded on change, with a PostgreSQL and a Redis of its own where none is given. */
+/**
+ * `npm run dev`: the service, reloaded on change, with a PostgreSQL and a Redis of its own where none is given.
+ * Arguments, such as `--inspect`, are flags of Node for the service alone.
+ */
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { loadEnvFile, namesDatabase } from '../src/core/config/env-file.ts'
 import { service } from '../src/core/service.ts'
 import { parts } from '../src/redis/parts.ts'
+import { Changes } from './changes.ts'
 import { ownedDatabases, servingRole } from './databases.ts'
 import { openFolder } from './managed-folder.ts'
 import { freePort } from './ports.ts'
@@ -18,12 +22,17 @@ const ROOT = fileURLToPath(import.meta.resolve('..'))
 const LOCAL = join(ROOT, '.local')
 /** Where a second shell finds the servers: kysely.config.ts reads it. */
 const ENV_FILE = join(LOCAL, 'dev.env')
+/** What the service is started again for; the last one is written anew by `npm run reset`. */
+const WATCHED = [join(ROOT, 'src'), join(ROOT, 'package.json'), ENV_FILE]
 /** What development switches on, and where to look at it. */
 const SWITCHED_ON: [setting: string, name: string, route: string][] = [
   ['API_DOCS', 'its API', '/docs'], // the description of the API
 ]
 /** Longer than the service takes to drain by itself. */
 const SERVICE_STOP_MS = 20_000
+
+/** In NODE_OPTIONS these attach a debugger to npm, which takes the port before the service can. */
+const INSPECT = /(?<=^|\s)--inspect(-brk|-wait|-port)?(=\S*)?(?=\s|$)/g
 
 const say = (text: string) => process.stdout.write(`${text}\n`)
 const isSet = (...names: string[]) => names.some((name) => process.env[name])
@@ -55,20 +64,36 @@ async function main(): Promise<void> {
   for (const [setting, name, route] of SWITCHED_ON) {
     if (env[setting] === 'true') say(`${name.padEnd(10)}http://localhost:${env['PORT'] || 3000}${route}`)
   }
+  if (env['NODE_OPTIONS']?.match(INSPECT)) {
+    env['NODE_OPTIONS'] = env['NODE_OPTIONS'].replace(INSPECT, '')
+    say('NODE_OPTIONS debugs npm. To debug the service: npm run dev -- --inspect')
+  }
   if (leaving) return
   running.defer(() => local.close())
   local.output?.pipe(prettyLog(process.stdout.isTTY)).pipe(process.stdout)
-  const { exited } = await local.start({
-    argv: [process.execPath, '--watch', '--watch-preserve-output', 'src/server.ts', local.mark],
-    cwd: ROOT,
-    env,
-    output: 'stdout',
-    stopSignal: 'SIGTERM',
-    stopTimeoutMs: SERVICE_STOP_MS,
-    remove: ENV_FILE,
-  })
-  const reason = await exited
-  if (!leaving) throw new Error(`node --watch ended (${reason})`)
+  const changes = await Changes.of(WATCHED)
+  running.defer(() => changes.close())
+  while (!leaving) {
+    // Before it starts, because a file that changes meanwhile may have been read already.
+    const changed = changes.next()
+    const { exited } = await local.start({
+      argv: [process.execPath, ...process.argv.slice(2), 'src/server.ts', local.mark],
+      cwd: ROOT,
+      env,
+      output: 'stdout',
+      stopSignal: 'SIGTERM',
+      stopTimeoutMs: SERVICE_STOP_MS,
+      remove: ENV_FILE,
+    })
+    let stopping = false
+    void exited.then((reason) => {
+      if (!stopping && !leaving) say(`the service ended (${reason}): waiting for a change; Ctrl-C stops the rest`)
+    })
+    await changed
+    stopping = true
+    local.stop('SIGTERM')
+    await exited
+  }
 }
 
 /** A password of the user's own is no text for a terminal, which others see, and which may be recorded. */

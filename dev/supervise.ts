@@ -31,7 +31,7 @@ export interface Command {
   stopSignal: NodeJS.Signals
   /** It is killed when it has not ended this long after a signal to stop; 5000 by default. */
   stopTimeoutMs?: number
-  /** A file that is removed when it has ended. */
+  /** A file that is removed when the supervisor ends. */
   remove?: string
 }
 
@@ -122,7 +122,6 @@ function run(next: Command): void {
 
   async function finish(reason: string): Promise<void> {
     await killRest(child.pid)
-    if (next.remove) rmSync(next.remove, { force: true })
     server = undefined
     report({ exited: reason })
     exit.resolve()
@@ -154,6 +153,7 @@ function marked(): number[] {
 
 async function end(): Promise<void> {
   await stop(command?.stopSignal ?? 'SIGTERM')
+  if (command?.remove) rmSync(command.remove, { force: true })
   if (temporary) rmSync(home, { recursive: true, force: true, maxRetries: 5 })
   process.exit()
 }

@@ -1,6 +1,6 @@
 import { type QueryExecutorProvider, sql } from 'kysely'
 import type { Migration } from 'kysely/migration'
-import { NotRolledBackError } from './errors.ts'
+import { EmptyMigrationError, NotRolledBackError } from './errors.ts'
 import { RESET } from './in-transaction.ts'
 
 /**
@@ -16,6 +16,7 @@ export function concurrently(run: Migration['up']): Migration['up'] {
     try {
       await run(db)
     } catch (err) {
+      if (err instanceof EmptyMigrationError) throw err
       // A transaction that the migration has begun itself refuses every other statement after an error.
       await sql`select`.execute(db).catch(() => sql`rollback`.execute(db))
       await refuseInvalidIndexes(db, err)

@@ -1,9 +1,8 @@
 import fp from 'fastify-plugin'
 import { Kysely, type QueryExecutorProvider } from 'kysely'
-import type { MigrationResultSet } from 'kysely/migration'
 import { isPermanent, reasonOf } from '../core/reasons.ts'
 import { retry } from '../core/retry.ts'
-import { MigrationError } from './errors.ts'
+import { EmptyMigrationError, MigrationError } from './errors.ts'
 import { createMigrator, type MigrationState, migrationDialect, migrationState } from './migrator.ts'
 import type { MigrationOptions } from './options.ts'
 import { refuseElsewhere, schemaOf, whereabouts } from './tables.ts'
@@ -50,9 +49,13 @@ export default fp<{ folder?: string }>(
         notice: (notice) => log.info({ notice }, 'the database has a notice'),
       }
       await using migrating = new Kysely<never>({ dialect: migrationDialect(config, options) })
-      throwError(await createMigrator(migrating, options).migrateToLatest())
+      const { error } = await createMigrator(migrating, options).migrateToLatest()
+      const isUnwritten = error instanceof EmptyMigrationError && config.NODE_ENV !== 'production'
+      if (isUnwritten) log.warn({ migration: error.migration }, 'a migration is empty: not applied')
+      else throwError(error)
       fastify.migrations.state = await compare()
-      const missed = fastify.migrations.state.pending.join(', ')
+      const { pending } = fastify.migrations.state
+      const missed = pending.filter((name) => !(isUnwritten && name >= error.migration)).join(', ')
       if (!missed) return
       throw new MigrationError(
         `the service does not see what was migrated. It looks as ${await place(db)}, for ${missed}; ` +
@@ -82,7 +85,7 @@ export default fp<{ folder?: string }>(
 )
 
 /** Throws the error, if there is one. Boot tries again only after an error of the connection. */
-function throwError({ error }: MigrationResultSet): void {
+function throwError(error: unknown): void {
   if (error === undefined) return
   if (error instanceof MigrationError || isPermanent(error) || reasonOf(error) !== 'error') throw error
   throw new MigrationError('no migration was run', { cause: error })

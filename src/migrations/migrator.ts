@@ -7,11 +7,12 @@ import pg from 'pg'
 import type { Config } from '../core/config/settings.ts'
 import { connectionOptions } from '../database/connection.ts'
 import { concurrently } from './concurrently.ts'
-import { explained, MigrationError } from './errors.ts'
+import { EmptyMigrationError, explained, MigrationError } from './errors.ts'
 import { inTransaction } from './in-transaction.ts'
 import { pendingOf, refuseSquashed } from './names.ts'
 import type { MigrationOptions } from './options.ts'
 import { MigrationRunner, type ProjectMigration } from './runner.ts'
+import { sends } from './sends.ts'
 import { appliedMigrations, schemaOf } from './tables.ts'
 
 const FOLDER = path.join(import.meta.dirname, '../../migrations')
@@ -85,7 +86,10 @@ function nameOf(file: string): string {
 }
 
 /** Kysely's own provider skips a file whose `up` is misspelt, in silence. */
-export async function loadMigrations({ folder = FOLDER }: MigrationOptions): Promise<Record<string, ProjectMigration>> {
+export async function loadMigrations({
+  folder = FOLDER,
+  notice,
+}: MigrationOptions): Promise<Record<string, ProjectMigration>> {
   const migrations: Record<string, ProjectMigration> = {}
   const files = await migrationFiles(folder)
   for (const file of files) {
@@ -100,13 +104,21 @@ export async function loadMigrations({ folder = FOLDER }: MigrationOptions): Pro
     const cannotTell = (cause: unknown) => {
       throw new MigrationError(`migrations/${file} cannot tell whether it is applied`, { cause })
     }
-    const guarded = (run: Migration['up']) => (transaction ? inTransaction : concurrently)(failing(run))
+    const guarded = (run: Migration['up'], empty: () => void) =>
+      (transaction ? inTransaction : concurrently)(async (db) => {
+        if (!(await sends(db, failing(run)))) empty()
+      })
     migrations[name] = {
       transaction,
       ...(replaces.length > 0 && { replaces }),
       ...(isApplied && { isApplied: (db) => failing(isApplied)(db).catch(cannotTell) }),
-      up: guarded(up),
-      down: guarded(down ?? irreversible(file)),
+      up: guarded(up, () => {
+        throw new EmptyMigrationError(file)
+      }),
+      // Kysely allows it: what cannot be undone, or need not be.
+      down: guarded(down ?? irreversible(file), () =>
+        notice?.(`the down of migrations/${file} is empty: nothing is undone`),
+      ),
     }
   }
   return migrations

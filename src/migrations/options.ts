@@ -18,6 +18,8 @@ export interface MigrationOptions extends MigrationEvents {
   schema?: string | undefined
   /** Ends every wait, and cuts the connection: PostgreSQL rolls back. */
   signal?: AbortSignal | undefined
+  /** What to do where a migration fails, for the message: another way than to repair it. */
+  wayOut?: string | undefined
   /** How long another process's migrations are waited for. */
   lockWaitMs?: number
 }

@@ -124,7 +124,7 @@ export class MigrationRunner extends Migrator {
       const target = direction === 'Up' ? name : (applied[applied.indexOf(name) - 1] ?? NO_MIGRATIONS)
       const { error, results: [result] = [] } = await this.#one(migrator, name, target, migrations[name]?.transaction)
       if (result) results[index] = result
-      if (error) return { error: result ? failed(result, index, error) : error, results }
+      if (error) return { error: result ? failed(result, index, error, this.#props.wayOut) : error, results }
     }
     return { results }
   }

@@ -210,7 +210,10 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
       ),
       [],
     )
-    const next = await copyProject(t, { 'migrations/99990101000000_slow.ts': 'export const up = async () => {}' })
+    const next = await copyProject(t, {
+      'migrations/99990101000000_slow.ts':
+        "import { sql } from 'kysely'\nexport const up = (db) => sql`select`.execute(db)",
+    })
     await new Service(t, { DATABASE_URL }, { source: next }).logged('ready')
   })
 }

@@ -63,7 +63,7 @@ t.test('a migration that cannot be run fails the command, for CI, and is named',
     ['99990101000000_misspelt.ts', 'export const pu = 1', /99990101000000_misspelt\.ts exports no function named up/],
     [
       '20200101000000_late.ts',
-      'export const up = async () => {}',
+      "import { sql } from 'kysely'\nexport const up = (db) => sql`select`.execute(db)",
       /(mv migrations\/20200101000000_late\.ts migrations\/2\d{13}_late\.ts)/,
     ],
   ] as const) {

@@ -171,11 +171,11 @@ t.test('a migration without down is an error on the way down', async (t) => {
   const config = await configure(t, { DATABASE_URL })
   const db = new Kysely<never>({ dialect: migrationDialect(config) })
   t.teardown(() => db.destroy())
-  const up = migrationsFolder(t, { '99990101000000_one_way.ts': 'export const up = async () => {}' })
-  const migrator = createMigrator(db, { folder: up })
+  const up = migrationsFolder(t, { '99990101000000_one_way.ts': running('select') })
+  const migrator = createMigrator(db, { folder: up, wayOut: 'Or make it anew' })
   t.equal((await migrator.migrateToLatest()).error, undefined)
   t.match((await migrator.migrateDown()).error, {
-    message: '99990101000000_one_way failed and was rolled back: nothing of it is left',
+    message: '99990101000000_one_way failed and was rolled back: nothing of it is left. Or make it anew',
     cause: { message: /99990101000000_one_way\.ts exports no function named down/ },
   })
   t.match(await migrationState(db, { folder: up }), { pending: [], applied: { length: MIGRATIONS.length + 1 } })

@@ -370,7 +370,7 @@ t.test('one that fails is named and rolled back, and those before it stay as the
   const DATABASE_URL = await database(t)
   const folder = migrationsFolder(t, {
     '99990101000000_one_way.ts': `import { sql } from 'kysely'
-export const up = async () => {}
+export const up = (db) => sql\`select\`.execute(db)
 export const down = async (db) => {
   await sql\`create table gone ()\`.execute(db)
   throw new Error('one way')
@@ -439,7 +439,7 @@ t.test('what row-level security would keep from rows fails, up and down, and say
     }
   }
   const down = `import { sql } from 'kysely'
-export const up = async () => {}
+export const up = (db) => sql\`select\`.execute(db)
 export const down = (db) => sql\`delete from members\`.execute(db)
 `
   const { migrator } = await open(t, DATABASE_URL, migrationsFolder(t, { '99990101000000_down.ts': down }))

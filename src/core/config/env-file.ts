@@ -31,12 +31,14 @@ export function loadEnvFile(root: string, env = process.env): void {
 
 /**
  * The same, and then the servers that `npm run dev` has started, where neither the shell nor `.env` names a database:
- * for a second shell, which may find what an earlier run left.
+ * for a second shell, which may find what an earlier run left. Tells whether there are some.
  */
-export function loadDevelopment(root: string, env = process.env): void {
+export function loadDevelopment(root: string, env = process.env): boolean {
   loadEnvFile(root, env)
-  if (namesDatabase(env)) return
-  for (const [name, value] of Object.entries(variables(path.join(root, '.local/dev.env')))) env[name] ||= value
+  if (namesDatabase(env)) return false
+  const servers = Object.entries(variables(path.join(root, '.local/dev.env')))
+  for (const [name, value] of servers) env[name] ||= value
+  return servers.length > 0
 }
 
 /** None of a file that is missing, or a folder: Python's virtual environments are often named `.env`. */
