@@ -28,6 +28,8 @@ function write(file: string, text: string): void {
   writeFileSync(path.join(copy, file), text)
 }
 
+const PAYMENTS = "    import('./payments/index.ts'),\n"
+
 function edit(file: string, from: string | RegExp, to: string): void {
   const text = read(file)
   if (!(typeof from === 'string' ? text.includes(from) : from.test(text))) throw new Error(`${file} has no ${from}`)
@@ -44,13 +46,11 @@ function code(page: string): string[] {
 
 /** "Your first table and route", literally. */
 function followTheTutorial(): void {
-  const [migration, route, register, spec] = code('docs/tutorial.md') as [string, string, string, string]
-  const [importLine, , registerLine] = register.split('\n') as [string, string, string]
+  const [migration, route, registration, spec] = code('docs/tutorial.md') as [string, string, string, string]
   write('migrations/20270101000000_create_notes.ts', migration)
   write('src/routes/notes.ts', route)
   write('test/routes/notes.test.ts', spec)
-  edit('src/app.ts', "import core from './core/index.ts'\n", `import core from './core/index.ts'\n${importLine}\n`)
-  edit('src/app.ts', '    // Yours:\n', `    // Yours:\n    ${registerLine}\n`)
+  register(registration)
 }
 
 /** A table whose rows are a tenant's, by the helpers for migrations. */
@@ -119,11 +119,7 @@ function addPayments(): void {
   const [index, plugin] = code('docs/features.md') as [string, string]
   write('src/payments/index.ts', index)
   write('src/payments/payments.ts', plugin)
-  edit(
-    'src/app.ts',
-    "    import('./openapi/index.ts'),\n",
-    "    import('./openapi/index.ts'),\n    import('./payments/index.ts'),\n",
-  )
+  edit('src/app.ts', "    import('./openapi/index.ts'),\n", `    import('./openapi/index.ts'),\n${PAYMENTS}`)
   edit(
     'test/env.ts',
     '= {}',
@@ -155,6 +151,31 @@ t.test('its address is required', async (t) => {
 })
 `,
   )
+}
+
+/** What docs/examples.md shows, literally. */
+function addExamples(): void {
+  const page = read('docs/examples.md')
+  const files = [...page.matchAll(/`([^`\n]+\.ts)`[^`\n]*:\n\n```ts\n(.*?)```/gs)] as unknown as [
+    string,
+    string,
+    string,
+  ][]
+  for (const [n, [, file, text]] of files.entries()) {
+    if (file === 'src/app.ts') register(text)
+    else if (file === 'test/tenants/allowed.ts') {
+      const [, reasons = ''] = /= \{\n(.*)\}\n$/s.exec(text) ?? []
+      edit(file, '= {', `= {\n${reasons}`)
+    } else write(file.replace('…', `202702010000${10 + n}`), text)
+  }
+  edit('src/app.ts', PAYMENTS, `${PAYMENTS}    import('./outbox/index.ts'),\n`)
+  edit('test/env.ts', '= {', "= { OUTBOX_URL: 'http://outbox.invalid',")
+}
+/** The import goes to the others, the call below the comment. */
+function register(text: string): void {
+  const [imports, call] = text.split('// …\n') as [string, string]
+  edit('src/app.ts', "import core from './core/index.ts'\n", `import core from './core/index.ts'\n${imports}`)
+  edit('src/app.ts', '    // Yours:\n', `    // Yours:\n${call}`)
 }
 
 /** Another plugin, with a check that is required and one that is not. */
@@ -209,6 +230,7 @@ try {
   addOrders()
   addPayments()
   addStock()
+  addExamples()
   rename()
   // What the docs show is formatted already; of the rest it is not the point.
   run(

@@ -171,12 +171,12 @@ function renamed(text: string, from: string, to: string): string {
     .replaceAll(capital, to)
 }
 
-/** Without the text that is marked as that of a feature which is left out, and without the marks. */
+/** Without the text that is marked as that of a feature which is left out, and without the marks, also those in others. */
 function forFeatures(page: string, kept: Set<string>): string {
   const marked = /^<!-- feature: (.+) -->\n([\s\S]*?)^<!-- \/feature: \1 -->\n/gm
   return page.replace(marked, (_, name: string, text: string) => {
     if (!(name in features)) throw new Error(`a page marks text as that of ${name}, which is no feature`)
-    return kept.has(name) ? text : ''
+    return kept.has(name) ? forFeatures(text, kept) : ''
   })
 }
 

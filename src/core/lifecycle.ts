@@ -26,7 +26,10 @@ declare module 'fastify' {
   }
 }
 
-/** `waitFor` tells readiness what the task waits for; until it is called, readiness names the task itself. */
+/**
+ * `signal` aborts when the service begins to leave. `waitFor` tells readiness what the task waits for; until it is called,
+ * readiness names the task itself.
+ */
 export type StartTask = (context: { signal: AbortSignal; waitFor: (what: string) => void }) => Promise<void>
 
 /** The three states of the process, starting → serving → draining, and the tasks that come before it serves. */
@@ -41,8 +44,9 @@ class Lifecycle {
   readonly #abort = new AbortController()
 
   /**
-   * Registers a task that runs once the port is open, after those registered before it. A task that throws fails the
-   * boot. One that is not `shown` is no check of readiness.
+   * Registers a task that runs once the port is open, after those registered before it, and before the service serves. A
+   * task that throws fails the boot. One that is not `shown` is no check of readiness. A job that goes on for as long as
+   * the service runs is begun by a task, which does not wait for it: docs/examples.md.
    */
   add(name: string, run: StartTask, { shown = true } = {}): void {
     this.#runs.set(name, run)
@@ -77,7 +81,8 @@ export default fp(
   async function lifecycle(fastify) {
     const state = new Lifecycle()
     fastify.decorate('lifecycle', state)
-    fastify.addHook('onClose', async () => state.drain())
+    // Not onClose: those hooks run backwards, and a plugin's may wait for what the signal of a task ends.
+    fastify.addHook('preClose', async () => state.drain())
 
     fastify.addHook('onRequest', (request, reply, done) => {
       if (state.started || request.routeOptions.config.duringStart === true) return done()

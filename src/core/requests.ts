@@ -25,6 +25,11 @@ declare module 'fastify' {
     /** Called for each request whose client went away before the end of its answer, quiet ones aside. */
     abortListeners: ((request: FastifyRequest, reply: FastifyReply) => void)[]
   }
+
+  interface FastifyRequest {
+    /** 32 hexadecimal digits: that of the client's `traceparent` if it is well-formed, else fresh. As the log has it. */
+    readonly traceId: string
+  }
 }
 
 /** Half-sent requests are looked for this often. */
@@ -79,6 +84,12 @@ function idOf({ headers }: { headers: IncomingHttpHeaders }): string {
   return id !== undefined && REQUEST_ID.test(id) ? id : randomUUID()
 }
 
+/** The same one at each call. */
+function traceIdOf(raw: IncomingMessage & { traceId?: string }): string {
+  raw.traceId ??= TRACEPARENT.exec(raw.headers['traceparent'] as string)?.[1] ?? randomUUID().replaceAll('-', '')
+  return raw.traceId
+}
+
 function write(request: FastifyRequest, reply: FastifyReply, outcome: object): void {
   const quiet = isQuiet(request)
   const { id, log, method } = request
@@ -95,7 +106,7 @@ function write(request: FastifyRequest, reply: FastifyReply, outcome: object): v
  * given here: `src/app.ts` refuses an instance that was made otherwise.
  *
  * `request.id` is in each line of the request's log as `requestId`, beside `traceId`, and in the answer as
- * `x-request-id`. Both ids are the client's if they are well-formed, else fresh. `stream` takes the log in place of
+ * `x-request-id`. Both ids are the client's if they are well-formed, else fresh; `request.traceId` is the second. `stream` takes the log in place of
  * stdout.
  */
 export function createFastify({ stream = output }: { stream?: { write(line: string): void } } = {}): FastifyInstance {
@@ -116,10 +127,8 @@ export function createFastify({ stream = output }: { stream?: { write(line: stri
     },
     genReqId: idOf,
 
-    childLoggerFactory(logger, bindings, options, { headers }) {
-      const traceId = TRACEPARENT.exec(headers['traceparent'] as string)?.[1] ?? randomUUID().replaceAll('-', '')
-      return logger.child({ ...bindings, traceId }, options)
-    },
+    childLoggerFactory: (logger, bindings, options, raw) =>
+      logger.child({ ...bindings, traceId: traceIdOf(raw) }, options),
 
     /** For a URL that the router refuses. */
     frameworkErrors(err, request, reply) {
@@ -133,6 +142,11 @@ export function createFastify({ stream = output }: { stream?: { write(line: stri
   })
   app.decorate('refusals', new Map())
   app.decorate('abortListeners', [])
+  app.decorateRequest('traceId', {
+    getter() {
+      return traceIdOf(this.raw)
+    },
+  })
   app.server.on('checkExpectation', (request: IncomingMessage, response) =>
     refuseExpectation(app, idOf(request), request.method as string, response),
   )

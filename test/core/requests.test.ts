@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { type AddressInfo, connect, type Socket } from 'node:net'
-import fastify from 'fastify'
+import fastify, { type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import service from '../../src/app.ts'
 import { HttpError } from '../../src/core/http-error.ts'
@@ -96,6 +96,23 @@ t.test("a request is known by the client's ids where they are well-formed, else 
     const { traceId } = await ask({ traceparent })
     t.match(traceId, TRACE_ID)
     t.not(traceId, trace)
+  }
+})
+
+t.test('request.traceId is the one of the log, also of a route that the log is quiet about', async (t) => {
+  const app = await build(t, { MIGRATIONS: 'off' }, async (fastify) => {
+    const ids = async (request: FastifyRequest) => [request.traceId, request.traceId]
+    fastify.get('/ids', ids)
+    fastify.get('/quiet', { config: { quiet: true } }, ids)
+  })
+  const trace = '4bf92f3577b34da6a3ce929d0e0e4736'
+  for (const url of ['/ids', '/quiet']) {
+    const [first, second] = (await app.inject(url)).json()
+    t.match(first, TRACE_ID)
+    t.equal(first, second)
+    if (url === '/ids') t.equal(lines(app).at(-1)?.['traceId'], first)
+    const headers = { traceparent: `00-${trace}-00f067aa0ba902b7-01` }
+    t.same((await app.inject({ url, headers })).json(), [trace, trace])
   }
 })
 

@@ -61,18 +61,16 @@ export async function unstarted(
   const logs: LogLine[] = []
   const app = createFastify({ stream: { write: (line) => logs.push(JSON.parse(line)) } })
   t.teardown(() => app.close())
-  await app.register(service, {
+  const DATABASE_URL = variables['DATABASE_URL'] ?? (await (folder ? database(t) : sharedDatabase()))
+  // Not awaited: Fastify would take it for all that there is, and call the onClose hooks of `routes` ahead of preClose.
+  app.register(service, {
     ...(folder && { folder }),
-    env: {
-      ...ENV,
-      ...(!whole && SKELETON_READINESS),
-      LOG_LEVEL: 'debug',
-      DATABASE_URL: variables['DATABASE_URL'] ?? (await (folder ? database(t) : sharedDatabase())),
-      ...variables,
-    },
+    env: { ...ENV, ...(!whole && SKELETON_READINESS), LOG_LEVEL: 'debug', DATABASE_URL, ...variables },
   })
-  if (!whole) for (const name of app.health.checks.keys()) if (!CHECKS.includes(name)) app.health.checks.delete(name)
-  if (routes) await app.register(routes)
+  app.register(async () => {
+    if (!whole) for (const name of app.health.checks.keys()) if (!CHECKS.includes(name)) app.health.checks.delete(name)
+  })
+  if (routes) app.register(routes)
   await app.ready()
   return Object.assign(app, { logs })
 }

@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
 import t, { type Test } from 'tap'
 import { type App, build as buildService } from '../support/app.ts'
-import { ENV, query } from '../support/helper.ts'
+import { ENV, query, ROOT } from '../support/helper.ts'
 import { needsPgbouncer, over } from '../support/pgbouncer.ts'
 import { startPgbouncer } from '../support/pgbouncer-server.ts'
 import { skeletonMigrations } from './migrations.ts'
@@ -110,4 +112,22 @@ t.test('a role gets a warning that can become one which bypasses, or whose conne
   await superuser('revoke readers from shop')
   await superuser("alter role shop set app.tenant_id = '00000000-0000-4000-8000-000000000001'")
   t.match(warnings(await build(t, settings)), [{ role: 'shop', msg: /ALTER ROLE … RESET app.tenant_id/ }])
+})
+
+t.test('docs: the role of docs/examples.md reads the rows of all tenants, and nothing else', async (t) => {
+  const page = readFileSync(path.join(ROOT, 'docs/examples.md'), 'utf8')
+  const [, statements = ''] = /```sql\n(create role.*?)```/s.exec(page) ?? []
+  const { settings, own, superuser, postgres } = await twoRoles(t)
+  await build(t, settings)
+  await own("insert into tenants (slug, name) values ('a', 'A'), ('b', 'B')")
+  await own('create table customers (tenant_id uuid not null); insert into customers select id from tenants')
+  await own("call isolate_tenants('customers'); create table secrets_of_service (id int)")
+  await superuser(statements.replace('…', 'secret'))
+  const role = { username: 'shop_reports', password: 'secret', pathname: 'shop' }
+  const { href } = Object.assign(new URL(postgres.url), role)
+  t.equal((await query(href, 'select from customers')).length, 2)
+  t.equal((await query(settings.DATABASE_URL, 'select from customers')).length, 0)
+  await t.rejects(query(href, 'select from secrets_of_service'), { code: '42501' })
+  await t.rejects(query(href, 'delete from customers'), { code: '25006' })
+  t.same(warnings(await build(t, { ...settings, ...PRODUCTION })), [])
 })
