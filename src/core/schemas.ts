@@ -6,8 +6,8 @@ import { type Static, type TSchema, type TUnsafe, Type } from 'typebox'
  */
 export const DateTime = Type.Unsafe<Date>({ type: 'string', format: 'date-time' }) as TUnsafe<Date> & { type: string }
 
-/** Not a literal: its `const` would refuse null. */
-type CanBeNull = TSchema & ({ type: string; const?: never } | { enum: (string | number | null)[] })
+/** An enum by its kind, because its values named here would be any string. No literal: its `const` would refuse null. */
+type CanBeNull = TSchema & ({ type: string; const?: never } | { '~kind': 'Enum' })
 
 /**
  * The same or null, for an enum or a schema that has one `type`. In a request a `Type.Union` with `Type.Null()` makes `""`
