@@ -39,8 +39,8 @@ function config() {
 }
 
 /**
- * Whether the database is that of `npm run dev`. Replaces what kysely-ctl has read by now. Its c12 expands `$NAME`, as the service does not, and reads `.env.NAME` for
- * `-e NAME`; neither has a switch for it. This can go when kysely-ctl has one.
+ * Whether the database is that of `npm run dev`. Replaces what kysely-ctl has read by now: its c12 expands `$NAME`, as the
+ * service does not, and reads `.env.NAME` for `-e NAME`. This can go when kysely-ctl has a switch for both.
  */
 function readVariables(): boolean {
   const { __c12_dotenv_vars__: taken } = globalThis as { __c12_dotenv_vars__?: Map<NodeJS.ProcessEnv, Set<string>> }

@@ -40,22 +40,24 @@ class Lifecycle {
   waitingFor: string | undefined
   /** The start tasks that readiness shows, and whether each is done. */
   readonly tasks = new Map<string, boolean>()
-  readonly #runs = new Map<string, StartTask>()
+  /** All of them, by name. */
+  readonly runs = new Map<string, StartTask>()
   readonly #abort = new AbortController()
 
   /**
    * Registers a task that runs once the port is open, after those registered before it, and before the service serves. A
    * task that throws fails the boot. One that is not `shown` is no check of readiness. A job that goes on for as long as
-   * the service runs is begun by a task, which does not wait for it: docs/examples.md.
+   * the service runs is begun by a task, which does not wait for it: docs/examples.md. Throws when a task has that name.
    */
   add(name: string, run: StartTask, { shown = true } = {}): void {
-    this.#runs.set(name, run)
+    if (this.runs.has(name)) throw new Error(`A start task is named ${name} already`)
+    this.runs.set(name, run)
     if (shown) this.tasks.set(name, false)
   }
 
   /** Runs the start tasks in order, then serves. Rejects with the first task's error. */
   async start(): Promise<void> {
-    for (const [name, run] of this.#runs) {
+    for (const [name, run] of this.runs) {
       const waitFor = (what: string) => {
         this.waitingFor = what
       }

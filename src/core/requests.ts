@@ -106,8 +106,8 @@ function write(request: FastifyRequest, reply: FastifyReply, outcome: object): v
  * given here: `src/app.ts` refuses an instance that was made otherwise.
  *
  * `request.id` is in each line of the request's log as `requestId`, beside `traceId`, and in the answer as
- * `x-request-id`. Both ids are the client's if they are well-formed, else fresh; `request.traceId` is the second. `stream` takes the log in place of
- * stdout.
+ * `x-request-id`. Both ids are the client's if they are well-formed, else fresh; `request.traceId` is the second. `stream`
+ * takes the log in place of stdout.
  */
 export function createFastify({ stream = output }: { stream?: { write(line: string): void } } = {}): FastifyInstance {
   const limits = { connections: new Connections(), unread: new Unread() }

@@ -52,3 +52,13 @@ export const down = (db) => sql\`drop table jobs_of_test\`.execute(db)`,
     t.equal(app.pg.pool.ended, true)
   },
 )
+
+t.test('a second start task of the same name is refused, and takes the place of none', async (t) => {
+  const twice = fp(
+    async function twice(fastify) {
+      fastify.lifecycle.add('migrations', async () => {})
+    },
+    { name: 'twice', dependencies: ['migrations', 'lifecycle'] },
+  )
+  await t.rejects(unstarted(t, {}, { routes: twice }), { message: 'A start task is named migrations already' })
+})

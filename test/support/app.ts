@@ -5,7 +5,16 @@ import env, { settingsOf } from '../../src/core/config/env.ts'
 import type { Config } from '../../src/core/config/settings.ts'
 import { createFastify } from '../../src/core/requests.ts'
 import { OWN } from '../env.ts'
-import { CHECKS, database, ENV, type LogLine, SKELETON_READINESS, sharedDatabase, until } from './helper.ts'
+import {
+  CHECKS,
+  database,
+  ENV,
+  type LogLine,
+  SKELETON_READINESS,
+  START_TASKS,
+  sharedDatabase,
+  until,
+} from './helper.ts'
 
 /** Every setting of the service, by name. */
 export const SETTINGS = settingsOf(features).properties
@@ -25,7 +34,7 @@ interface Options {
   routes?: FastifyPluginAsync | undefined
   /** Migrations of the test's own, for a database of its own. */
   folder?: string
-  /** With the service's own health checks, whose backends the skeleton's tests do not know. */
+  /** With the service's own health checks and start tasks, whose backends and jobs the skeleton's tests do not know. */
   whole?: boolean
 }
 
@@ -68,7 +77,11 @@ export async function unstarted(
     env: { ...ENV, ...(!whole && SKELETON_READINESS), LOG_LEVEL: 'debug', DATABASE_URL, ...variables },
   })
   app.register(async () => {
-    if (!whole) for (const name of app.health.checks.keys()) if (!CHECKS.includes(name)) app.health.checks.delete(name)
+    if (whole) return
+    const { checks } = app.health
+    const { runs, tasks } = app.lifecycle
+    for (const name of checks.keys()) if (!CHECKS.includes(name)) checks.delete(name)
+    for (const map of [runs, tasks]) for (const name of map.keys()) if (!START_TASKS.includes(name)) map.delete(name)
   })
   if (routes) app.register(routes)
   await app.ready()

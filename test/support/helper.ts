@@ -105,8 +105,9 @@ export async function copyProject(t: Test, files: Record<string, string> = {}): 
   return directory
 }
 
-/** The health checks of the skeleton. */
+/** The health checks of the skeleton, and its start tasks. */
 export const CHECKS = ['database', 'redis']
+export const START_TASKS = ['database', 'migrations', 'tenants']
 /** Readiness of a service without checks of its own, whatever test/env.ts says of those. */
 export const SKELETON_READINESS = { READINESS_REQUIRES: 'database' }
 

@@ -3,7 +3,10 @@ import path from 'node:path'
 import { parseEnv } from 'node:util'
 
 const NAME = /[ \t]*(?:export +)?([A-Za-z_]\w*)[ \t]*=/
-const VALUE = /[ \t]*(?:"[^"]*"|'[^']*'|`[^`]*`)[ \t]*(?:#[^\n]*)?|(?![ \t]*["'`])[^#\n]*|[^#"'`\n]*[ \t]#[^\n]*/
+const QUOTED = /[ \t]*(?:"[^"]*"|'[^']*'|`[^`]*`)[ \t]*(?:#[^\n]*)?/
+/** What may stand ahead of a comment: each quote has its other one there, or none. */
+const PAIRED = /(?:[^#"'`\n]|(?<quote>["'`])(?:(?:(?!\k<quote>)[^#\n])*\k<quote>|(?![^\n]*\k<quote>)))*/
+const VALUE = new RegExp(`${QUOTED.source}|(?![ \\t]*["'\`])(?:[^#\\n]*|${PAIRED.source}[ \\t]#[^\\n]*)`)
 /**
  * A line without a variable; one with its name, and all lines of a quoted value; or one that is `refused`, because Node
  * ignores it, or takes it for something else: a quote ends before the value does, or a `#` cuts it off (nodejs/node issue

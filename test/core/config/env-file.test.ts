@@ -18,6 +18,7 @@ t.test('.env is read as Node reads it: nothing in it is expanded', async (t) => 
     ['A="a\\nb" # c\nB=\'a\\nb\'\nC=`"\'`\nD="it\'s #1"', { A: 'a\nb', B: 'a\\nb', C: '"\'', D: "it's #1" }],
     ['KEY="-----BEGIN\nMII=\n-----END"\nB=1', { KEY: '-----BEGIN\nMII=\n-----END', B: '1' }],
     ['A={"a":"b"}\nB=it\'s', { A: '{"a":"b"}', B: "it's" }],
+    ['A={"a": "b"} # "c"\nB=it\'s # c\nC=5" `x` # it\'s', { A: '{"a": "b"}', B: "it's", C: '5" `x`' }],
     ['\uFEFFA=1\r\nB=2\r\n', { A: '1', B: '2' }],
     // Node takes the next line for the value.
     ['A= \nB=2', { A: '', B: '2' }],
@@ -40,6 +41,7 @@ t.test('a line that is not read as it is meant is an error, by number and variab
     ["\n\nTOKEN='hunter2", '.env:3: TOKEN'],
     ['TOKEN=hunter2#x', '.env:1: TOKEN'],
     ['TOKEN={"a": "hunter2 # x"}', '.env:1: TOKEN'],
+    ["TOKEN=don't # it's hunter2", '.env:1: TOKEN'],
     ['MY-TOKEN=hunter2\nexport\tB=1', '.env:1: MY-TOKEN', '.env:2: B'],
     ['TOKEN hunter2', '.env:1: the line'],
     ['KEY=-----BEGIN\nhunter2+/\nhunter2-_=\nZ=1', '.env:2: the line', '.env:3: the line'],
