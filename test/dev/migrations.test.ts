@@ -1,11 +1,8 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { Kysely } from 'kysely'
-import type { MigrationResultSet } from 'kysely/migration'
 import t, { type Test } from 'tap'
-import { createMigrator, migrationDialect } from '../../src/migrations/migrator.ts'
-import { configure } from '../support/app.ts'
+import { open } from '../migrations/open.ts'
 import { copyProject, database, MIGRATIONS, query, shell } from '../support/helper.ts'
 import { commit, git, npm, put, repository, tried } from './repository.ts'
 
@@ -16,18 +13,6 @@ export const down = (db) => sql\`drop table ${name}\`.execute(db)
 const OURS = '99990101000000_ours.ts'
 const THEIRS = '99990102000000_theirs.ts'
 const RENAMED = '99990102000001_ours.ts'
-
-/** The migrator of this folder, and what tells the names of those that it ran. */
-async function open(t: Test, DATABASE_URL: string, folder: string) {
-  const db = new Kysely<never>({ dialect: migrationDialect(await configure(t, { DATABASE_URL })) })
-  t.teardown(() => db.destroy())
-  const names = async (run: Promise<MigrationResultSet>) => {
-    const { error, results = [] } = await run
-    if (error) throw error
-    return results.map(({ direction, migrationName }) => `${direction} ${migrationName.slice(15)}`)
-  }
-  return { migrator: createMigrator(db, { folder }), names }
-}
 
 const check = (cwd: string, ref = 'main') => npm(cwd, 'check:migrations', [ref])
 

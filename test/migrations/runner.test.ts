@@ -1,14 +1,14 @@
 import { execFile } from 'node:child_process'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { Kysely, sql } from 'kysely'
-import { type MigrationResultSet, NO_MIGRATIONS } from 'kysely/migration'
+import { sql } from 'kysely'
+import { NO_MIGRATIONS } from 'kysely/migration'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../dev/postgres.ts'
-import { createMigrator, migrationDialect } from '../../src/migrations/migrator.ts'
-import { configure, unstarted } from '../support/app.ts'
+import { unstarted } from '../support/app.ts'
 import { copyProject, database, MIGRATIONS, migrationsFolder, query, ROOT, until } from '../support/helper.ts'
+import { open } from './open.ts'
 
 const migration = (...statements: string[]) =>
   `import { sql } from 'kysely'
@@ -48,18 +48,6 @@ async function project(t: Test, files: Record<string, string> = FILES) {
 async function boot(t: Test, folder: string, variables: NodeJS.ProcessEnv): Promise<void> {
   const app = await unstarted(t, variables, { folder })
   await app.lifecycle.start()
-}
-
-/** The migrator, and what tells the names of those that it ran. */
-async function open(t: Test, DATABASE_URL: string, folder: string) {
-  const db = new Kysely<never>({ dialect: migrationDialect(await configure(t, { DATABASE_URL })) })
-  t.teardown(() => db.destroy())
-  const names = async (run: Promise<MigrationResultSet>) => {
-    const { error, results = [] } = await run
-    if (error) throw error
-    return results.map(({ direction, migrationName }) => `${direction} ${migrationName.slice(15)}`)
-  }
-  return { db, migrator: createMigrator(db, { folder }), names }
 }
 
 /** Runs the CLI in the copy; resolves to what it prints, whether it fails or not. */

@@ -164,7 +164,7 @@ export async function shell(program: string, args: string[], env: NodeJS.Process
  * No test waits longer for anything: well over what a busy machine needs, well under tap's limit for a file. Whoever debugs
  * one has a day.
  */
-export const PATIENCE_MS = inspector.url() ? 24 * 60 * 60_000 : 60_000
+export const PATIENCE_MS = inspector.url() ? 24 * 60 * 60_000 : 120_000
 /** What waits without a deadline, such as a call of a library, fails with its test, and not with its whole file. */
 const TEST_LIMIT_MS = 2.5 * PATIENCE_MS
 
