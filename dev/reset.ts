@@ -11,6 +11,7 @@ import { Client } from 'pg'
 import { loadEnvFile, namesDatabase } from '../src/core/config/env-file.ts'
 import { service } from '../src/core/service.ts'
 import { emptyDatabase, ownedDatabases, servingRole } from './databases.ts'
+import { alone } from './lock.ts'
 import { startPostgres } from './postgres.ts'
 import { postgresVersion } from './postgres-binaries.ts'
 
@@ -41,6 +42,10 @@ async function reset(): Promise<void> {
   loadEnvFile(ROOT)
   if (namesDatabase(process.env))
     throw new Error('.env or the shell names a database: npm run reset empties that of npm run dev alone, in .local')
+  await alone(join(LOCAL, 'reset'), renew)
+}
+
+async function renew(): Promise<void> {
   const { superuserUrl, env } = (await ofRunning()) ?? (await ofStopped())
   await emptyDatabase(superuserUrl, service.name, service.name, `${service.name}_owner`)
   try {

@@ -44,6 +44,8 @@ export type Report =
   | { exited: string }
 
 const STOP_TIMEOUT_MS = 5000
+/** How much longer a command may take to stop once the next run waits for its folder: less than that waits for the lock. */
+const HURRY_MS = 1000
 const READ_AND_WRITE = constants.R_OK | constants.W_OK | constants.X_OK
 
 const [kind, place = ''] = process.argv.slice(2)
@@ -57,6 +59,8 @@ let marks: string[] = []
 for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => {})
 process.on('SIGTERM', end)
 process.on('disconnect', end)
+// The next supervisor of the folder asks for it.
+process.on('SIGCONT', hurry)
 process.on('message', (request: Request) => {
   if ('stop' in request) return void stop(request.stop)
   try {
@@ -80,7 +84,8 @@ async function open(): Promise<boolean> {
   accessSync(home, READ_AND_WRITE)
   marks = marksOf(home)
   if (temporary) return true
-  // A supervisor that was stopped (SIGSTOP) has not noticed that its parent is gone, and holds the lock.
+  // A supervisor whose parent is gone holds the lock until its command has stopped, which that may take long for, or has
+  // not noticed it, because it was stopped itself (SIGSTOP).
   signalAll(processesOf(`${import.meta.filename} ${kind} ${place}`), 'SIGCONT')
   if (!lockFolder(home)) return false
   await endFormer()
@@ -136,6 +141,12 @@ async function stop(signal: NodeJS.Signals): Promise<void> {
   const killer = setTimeout(() => server?.kill('SIGKILL'), command?.stopTimeoutMs ?? STOP_TIMEOUT_MS)
   await ended
   clearTimeout(killer)
+}
+
+/** Kills a command that still stops after its parent is gone. */
+async function hurry(): Promise<void> {
+  await sleep(HURRY_MS)
+  if (!process.connected) server?.kill('SIGKILL')
 }
 
 /** A killed PostgreSQL leaves its backends behind: they would hold the data directory against the next start. */

@@ -7,7 +7,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { transformSync } from 'esbuild'
 import { loadMigrations } from '../../src/migrations/migrator.ts'
-import { type Git, gitIn, Refusal, tried } from '../upgrade/git.ts'
+import { type Git, gitIn, messageOf, Refusal, tried } from '../upgrade/git.ts'
 
 export const ROOT = path.join(import.meta.dirname, '../..')
 const FOLDER = 'migrations/'
@@ -20,8 +20,18 @@ export interface Findings {
   merged: string[]
 }
 
-/** Undefined when there is nothing to compare with. Throws Refusal for one that is not in this clone. */
+/** Undefined when there is nothing to compare with. Throws Refusal for one that is not in this clone, or without git. */
 export function target(git: Git, wanted?: string): string | undefined {
+  const ref = named(git, wanted)
+  return ref && isOfSkeleton(git, ref) ? undefined : ref
+}
+
+function named(git: Git, wanted?: string): string | undefined {
+  try {
+    git('rev-parse')
+  } catch (error) {
+    throw new Refusal(`The migrations of other branches are not known: ${messageOf(error)}`)
+  }
   const branch = process.env['GITHUB_BASE_REF'] || process.env['CI_MERGE_REQUEST_TARGET_BRANCH_NAME']
   const asked = wanted ?? (branch && `origin/${branch}`)
   if (asked && !has(git, asked)) {
@@ -36,13 +46,20 @@ function has(git: Git, ref: string): boolean {
   return tried(git, 'rev-parse', '--verify', '--quiet', `${ref}^{commit}`) !== undefined
 }
 
+/** Whether it is of the time before `npm run init`, which has left migrations out, and a clone's origin is the skeleton's. */
+function isOfSkeleton(git: Git, ref: string): boolean {
+  const there = tried(git, 'show', `${ref}:./package.json`)
+  const isMade = (text: string) => 'skeleton' in JSON.parse(text)
+  return there !== undefined && !isMade(there) && isMade(readFileSync(path.join(ROOT, 'package.json'), 'utf8'))
+}
+
 /** Of the files as they lie here, committed or not. */
 export async function findings(git: Git, ref: string): Promise<Findings> {
   const merged = filesOf(git, ref)
   const base = tried(git, 'merge-base', 'HEAD', ref)?.trim()
   const before = base ? filesOf(git, base) : merged
+  const loaded = await loadMigrations({}) // refuses what is no migration
   const here = filesHere(git)
-  const loaded = await loadMigrations({})
   const squashed = new Set(Object.values(loaded).flatMap(({ replaces = [] }) => replaces))
   const problems: string[] = []
   const problem = (file: string, what: string) => problems.push(`${FOLDER}${file} ${what}`)
@@ -107,7 +124,7 @@ async function main([wanted]: string[]): Promise<void> {
   const ref = target(git, wanted)
   if (!ref)
     return console.log(
-      'Nothing to compare the migrations with: no branch of origin, no tag. Name one: npm run check:migrations -- REF',
+      'Nothing to compare the migrations with: no branch of origin and no tag of this service. Name one: npm run check:migrations -- REF',
     )
   const { problems } = await findings(git, ref)
   if (tried(git, 'merge-base', 'HEAD', ref) === undefined)

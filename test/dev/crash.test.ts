@@ -136,6 +136,24 @@ t.test('what a killed run left is ended by the next one, and no row or key is lo
   t.same(inside(cwd).flat(), [])
 })
 
+t.test('the next run does not wait for a service that a killed one left and that takes long to stop', async (t) => {
+  const service = "process.on('SIGTERM', () => {})\nsetInterval(() => {}, 1000)\nconsole.log('INFO: ready')\n"
+  const cwd = await copyProject(t, { 'src/server.ts': service })
+  const run = await develop(t, cwd)
+  t.teardown(() => signalAll([...supervisors(cwd), ...inside(cwd).flat()], 'SIGKILL'))
+  const left = inside(cwd)[0]
+  run.process.kill('SIGKILL')
+  await run.exited
+  const next = await develop(t, cwd)
+  const still = inside(cwd)[0]
+  t.same(
+    left?.filter((pid) => still?.includes(pid)),
+    [],
+  )
+  signalAll(still ?? [], 'SIGKILL')
+  await next.leave()
+})
+
 /** A run with a server in `directory`, and what the run prints. */
 function serve(t: Test, directory: string, start: string): Run {
   const modules = ['postgres', 'redis'].map((name) => JSON.stringify(import.meta.resolve(`../../dev/${name}.ts`)))

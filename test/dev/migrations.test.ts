@@ -73,6 +73,26 @@ t.test('the check compares with what CI merges into, the default branch of origi
   t.match(await bare({ GITHUB_BASE_REF: 'next' }), { code: 1, output: said })
 })
 
+t.test('the check says when git cannot be asked, or knows the skeleton alone', async (t) => {
+  const cwd = await copyProject(t)
+  t.match(await check(cwd), { code: 1, output: /^The migrations of other branches are not known: / })
+  git(cwd, 'init', '--quiet', '--initial-branch=main')
+  put(cwd, OURS, table('of_a_feature'))
+  const file = path.join(cwd, 'package.json')
+  const { skeleton: _, ...ofSkeleton } = JSON.parse(readFileSync(file, 'utf8'))
+  writeFileSync(file, JSON.stringify(ofSkeleton))
+  commit(cwd, 'skeleton', 'package.json')
+  commit(cwd, 'feature')
+  rmSync(path.join(cwd, 'migrations', OURS))
+  t.match(await check(cwd), { code: 1, output: `${OURS} is gone` })
+  writeFileSync(file, JSON.stringify({ ...ofSkeleton, skeleton: {} }))
+  t.match(await check(cwd), { code: 0, output: /^Nothing to compare the migrations with/ })
+  commit(cwd, 'made', '.')
+  git(cwd, 'checkout', '--quiet', '-b', 'branch')
+  mkdirSync(path.join(cwd, 'migrations/folder'))
+  t.match(await check(cwd), { code: 1, output: /^migrations.folder is not named/ })
+})
+
 t.test('the check works in a shallow clone, and says how far that reaches', async (t) => {
   const cwd = await repository(t, { [THEIRS]: table('theirs') })
   put(cwd, OURS, table('ours'))
