@@ -29,7 +29,19 @@ export function target(git: Git, wanted?: string): string | undefined {
     throw new Refusal(`This clone has no ${asked}: git fetch origin ${missing}`)
   }
   if (asked) return asked
-  return has(git, 'origin/HEAD') ? 'origin/HEAD' : tried(git, 'describe', '--tags', '--abbrev=0')?.trim()
+  const ref = has(git, 'origin/HEAD') ? 'origin/HEAD' : tried(git, 'describe', '--tags', '--abbrev=0')?.trim()
+  return ref && !isOfSkeleton(git, ref) ? ref : undefined
+}
+
+/**
+ * Until a service has a branch or a tag of its own, its clone has those of the skeleton, with migrations that
+ * `npm run init` has left out.
+ */
+function isOfSkeleton(git: Git, ref: string): boolean {
+  const { skeleton } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8'))
+  const base = tried(git, 'merge-base', 'HEAD', ref)?.trim()
+  if (!skeleton || !base) return false
+  return tried(git, 'merge-base', '--is-ancestor', base, skeleton.commit) !== undefined
 }
 
 function has(git: Git, ref: string): boolean {

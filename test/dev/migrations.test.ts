@@ -73,6 +73,23 @@ t.test('the check compares with what CI merges into, the default branch of origi
   t.match(await bare({ GITHUB_BASE_REF: 'next' }), { code: 1, output: said })
 })
 
+t.test('the check takes no branch or tag of the skeleton for one of the service that was made of it', async (t) => {
+  const cwd = await repository(t)
+  git(cwd, 'tag', 'v1')
+  git(cwd, 'update-ref', 'refs/remotes/origin/HEAD', 'main')
+  const file = path.join(cwd, 'package.json')
+  const json = JSON.parse(readFileSync(file, 'utf8'))
+  writeFileSync(file, JSON.stringify({ ...json, skeleton: { commit: git(cwd, 'rev-parse', 'branch').trim() } }))
+  rmSync(path.join(cwd, 'migrations', `${MIGRATIONS.at(-1)}.ts`))
+  commit(cwd, 'made of the skeleton', '.')
+  const bare = () => npm(cwd, 'check:migrations')
+  t.match(await bare(), { code: 0, output: /^Nothing to compare the migrations with/ })
+  git(cwd, 'update-ref', '-d', 'refs/remotes/origin/HEAD')
+  t.match(await bare(), { code: 0, output: /^Nothing to compare the migrations with/ })
+  git(cwd, 'update-ref', 'refs/remotes/origin/HEAD', 'branch')
+  t.match(await bare(), { code: 0, output: 'follow those of origin/HEAD' })
+})
+
 t.test('the check works in a shallow clone, and says how far that reaches', async (t) => {
   const cwd = await repository(t, { [THEIRS]: table('theirs') })
   put(cwd, OURS, table('ours'))
