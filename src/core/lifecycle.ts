@@ -40,7 +40,8 @@ class Lifecycle {
   waitingFor: string | undefined
   /** The start tasks that readiness shows, and whether each is done. */
   readonly tasks = new Map<string, boolean>()
-  readonly #runs = new Map<string, StartTask>()
+  /** All of them, in order. */
+  readonly runs = new Map<string, StartTask>()
   readonly #abort = new AbortController()
 
   /**
@@ -49,13 +50,13 @@ class Lifecycle {
    * the service runs is begun by a task, which does not wait for it: docs/examples.md.
    */
   add(name: string, run: StartTask, { shown = true } = {}): void {
-    this.#runs.set(name, run)
+    this.runs.set(name, run)
     if (shown) this.tasks.set(name, false)
   }
 
   /** Runs the start tasks in order, then serves. Rejects with the first task's error. */
   async start(): Promise<void> {
-    for (const [name, run] of this.#runs) {
+    for (const [name, run] of this.runs) {
       const waitFor = (what: string) => {
         this.waitingFor = what
       }

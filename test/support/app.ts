@@ -5,7 +5,16 @@ import env, { settingsOf } from '../../src/core/config/env.ts'
 import type { Config } from '../../src/core/config/settings.ts'
 import { createFastify } from '../../src/core/requests.ts'
 import { OWN } from '../env.ts'
-import { CHECKS, database, ENV, type LogLine, SKELETON_READINESS, sharedDatabase, until } from './helper.ts'
+import {
+  CHECKS,
+  database,
+  ENV,
+  type LogLine,
+  SKELETON_READINESS,
+  START_TASKS,
+  sharedDatabase,
+  until,
+} from './helper.ts'
 
 /** Every setting of the service, by name. */
 export const SETTINGS = settingsOf(features).properties
@@ -25,7 +34,7 @@ interface Options {
   routes?: FastifyPluginAsync | undefined
   /** Migrations of the test's own, for a database of its own. */
   folder?: string
-  /** With the service's own health checks, whose backends the skeleton's tests do not know. */
+  /** With the service's own health checks and start tasks, of which the skeleton's tests know nothing. */
   whole?: boolean
 }
 
@@ -68,7 +77,12 @@ export async function unstarted(
     env: { ...ENV, ...(!whole && SKELETON_READINESS), LOG_LEVEL: 'debug', DATABASE_URL, ...variables },
   })
   app.register(async () => {
-    if (!whole) for (const name of app.health.checks.keys()) if (!CHECKS.includes(name)) app.health.checks.delete(name)
+    if (whole) return
+    const { health, lifecycle } = app
+    for (const name of health.checks.keys()) if (!CHECKS.includes(name)) health.checks.delete(name)
+    for (const name of lifecycle.runs.keys()) {
+      if (!START_TASKS.includes(name)) for (const tasks of [lifecycle.runs, lifecycle.tasks]) tasks.delete(name)
+    }
   })
   if (routes) app.register(routes)
   await app.ready()

@@ -107,6 +107,8 @@ export async function copyProject(t: Test, files: Record<string, string> = {}): 
 
 /** The health checks of the skeleton. */
 export const CHECKS = ['database', 'redis']
+/** Its start tasks. A service's own can begin a job, which takes connections of the pool and writes into the log. */
+export const START_TASKS = ['database', 'migrations', 'tenants']
 /** Readiness of a service without checks of its own, whatever test/env.ts says of those. */
 export const SKELETON_READINESS = { READINESS_REQUIRES: 'database' }
 

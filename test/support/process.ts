@@ -3,7 +3,17 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import type { Test } from 'tap'
-import { CHECKS, ENV, type LogLine, ROOT, required, SKELETON_READINESS, unmeasured, within } from './helper.ts'
+import {
+  CHECKS,
+  ENV,
+  type LogLine,
+  ROOT,
+  required,
+  SKELETON_READINESS,
+  START_TASKS,
+  unmeasured,
+  within,
+} from './helper.ts'
 
 interface ServiceOptions {
   source?: string
@@ -23,12 +33,12 @@ export class Service {
   /**
    * The build, as it ships: it starts in a third of the time. `source`: the folder of the project, whose source runs and
    * counts for coverage, or of a copy. `wrapper`: a command that runs the service in surroundings of its own.
-   * `command`: another command that runs it, such as `npm start`. `whole`: with the service's own health checks, whose backends the skeleton's tests do not know. TEST_SERVICE: another
-   * program in place of either.
+   * `command`: another command that runs it, such as `npm start`. `whole`: with the service's own health checks and start tasks,
+   * of which the skeleton's tests know nothing. TEST_SERVICE: another program in place of either.
    */
   constructor(t: Test, { NODE_OPTIONS = '', ...env }: NodeJS.ProcessEnv, options: ServiceOptions = {}) {
     const { source, wrapper = [], command, whole = false } = options
-    const nodeOptions = whole ? NODE_OPTIONS : `${SKELETON_CHECKS} ${NODE_OPTIONS}`
+    const nodeOptions = whole ? NODE_OPTIONS : `${SKELETON_ALONE} ${NODE_OPTIONS}`
     const build = path.join(required('TEST_BUILD'), 'src/server.js')
     const main = process.env['TEST_SERVICE'] ?? (source ? 'src/server.ts' : build)
     const measured = source === ROOT && main === 'src/server.ts' && !command
@@ -111,10 +121,13 @@ export function preload(source: string): string {
   return `--import=data:text/javascript,${encodeURIComponent(source)}`
 }
 
-/** Leaves out the health checks of the service's own. Fastify tells of each instance that it makes. */
-const SKELETON_CHECKS = preload(`
+/** Leaves out the health checks and start tasks of the service's own. Fastify tells of each instance that it makes. */
+const SKELETON_ALONE = preload(`
   import { subscribe } from 'node:diagnostics_channel'
   subscribe('fastify.initialization', ({ fastify }) => fastify.addHook('onReady', async () => {
-    const { checks } = fastify.health
-    for (const name of checks.keys()) if (!${JSON.stringify(CHECKS)}.includes(name)) checks.delete(name)
+    const { health, lifecycle } = fastify
+    for (const name of health.checks.keys()) if (!${JSON.stringify(CHECKS)}.includes(name)) health.checks.delete(name)
+    for (const name of lifecycle.runs.keys()) {
+      if (!${JSON.stringify(START_TASKS)}.includes(name)) for (const tasks of [lifecycle.runs, lifecycle.tasks]) tasks.delete(name)
+    }
   }))`)
