@@ -41,11 +41,11 @@ export function learnReasons(reasons: ErrorReasons): void {
 
 /** Node's own: system errors, which any connection can have, and files too. */
 const NODES = {
-  refused: ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOENT'],
+  refused: ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOENT', 'UND_ERR_SOCKET'],
   unreachable: ['EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'],
   timeout: ['ETIMEDOUT', 'TimeoutError'],
 }
-// And OpenSSL's verification codes (Node's tls documentation lists them).
+// UND_ERR_SOCKET is fetch's for a connection that the other side ended. And OpenSSL's verification codes (Node's tls documentation lists them).
 learnReasons({ codes: NODES, permanent: [/^\w*(CERT|UNABLE_TO_VERIFY)\w*$/] })
 
 const ofBackends = new WeakSet<object>()
@@ -75,6 +75,12 @@ export function reasonOf(error: unknown): Reason {
   if (known || /^[0-9A-Z]{5}$/.test(code)) return known ?? 'error'
   const said = reasonOfCode.get(Object(err).name) ?? reasonOfCode.get(message.split(' ', 1)[0] as string)
   return said ?? messages.find(([, pattern]) => pattern.test(message))?.[0] ?? 'error'
+}
+
+/** fetch says why it failed in the cause of a TypeError, whose own message is always the same. */
+export function whyFetchFailed(err: unknown): unknown {
+  const { name, cause } = Object(err) as { name?: unknown; cause?: unknown }
+  return (name === 'TypeError' && cause) || err
 }
 
 /** Whether waiting cannot cure it: wrong password, no such database, a certificate that does not verify. */

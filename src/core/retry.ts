@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
-import { isPermanent, reasonOf, redact } from './reasons.ts'
+import { isPermanent, reasonOf, redact, whyFetchFailed } from './reasons.ts'
 
 /**
  * Retries are at most this far apart: together with what health remembers of a failure, a return is seen in a second.
@@ -25,13 +25,16 @@ export function failureLog(
 ): { failed(err: unknown, details?: object, kind?: string): boolean; over(): void } {
   const logged = new Map<string, number>()
   return {
-    failed(err, details, kind = reasonOf(err)) {
+    failed(error, details, given) {
+      const err = whyFetchFailed(error)
+      const reason = reasonOf(err)
+      const kind = given ?? reason
       const now = performance.now()
       if (now - (logged.get(kind) ?? Number.NEGATIVE_INFINITY) < REPEAT_LOG_MS) return false
       for (const [old, at] of logged) if (now - at >= REPEAT_LOG_MS) logged.delete(old)
       if (logged.size >= MAX_KINDS) return false
       logged.set(kind, now)
-      log.warn({ reason: reasonOf(err), ...details, err: redact(err) }, message)
+      log.warn({ reason, ...details, err: redact(err) }, message)
       return true
     },
     over() {

@@ -373,7 +373,8 @@ t.test('what ends with its client is nobody’s failure', async (t) => {
     (line) => line !== undefined,
   )
   t.same(
-    app.logs.filter(({ level }) => level > 30),
+    // A machine that is busy may have Redis answer late, which has nothing to do with the request.
+    app.logs.filter(({ level, requestId }) => level > 30 && requestId),
     [],
   )
 })

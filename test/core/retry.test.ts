@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { fastify } from 'fastify'
 import t from 'tap'
 import { failureLog, retry } from '../../src/core/retry.ts'
@@ -12,6 +14,18 @@ t.test('a failure that lasts is logged once, and again when its reason changes',
   }
   await retry(attempt, { signal: new AbortController().signal, log, message: 'waiting' })
   t.same(reasons, ['refused', 'unreachable'])
+})
+
+t.test('of a fetch that failed the log has the reason and the error of its cause', async (t) => {
+  const lines: unknown[] = []
+  const { log } = fastify({ logger: { stream: { write: (line) => lines.push(JSON.parse(line)) } } })
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  const err = await fetch(`http://127.0.0.1:${port}`).catch((err) => err)
+  failureLog(log, 'failing').failed(err)
+  t.match(lines, [{ reason: 'refused', err: { code: 'ECONNREFUSED' } }])
 })
 
 t.test('kinds of failure that alternate are logged once each, and no more than twenty', (t) => {

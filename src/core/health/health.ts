@@ -4,7 +4,7 @@ import { Type } from 'typebox'
 import { ConfigError } from '../config/env.ts'
 import { duration, integer, type Settings } from '../config/settings.ts'
 import { deadline } from '../deadline.ts'
-import { type Reason, reasonOf, redact } from '../reasons.ts'
+import { type Reason, reasonOf, redact, whyFetchFailed } from '../reasons.ts'
 
 export const settings = {
   HEALTH_TIMEOUT_MS: integer(800, 1, 900, 'deadline of each health check; probes answer in under a second'),
@@ -119,7 +119,7 @@ class Health {
       return [name, { required, status: 'ok', latencyMs: Math.round((performance.now() - started) * 10) / 10 }]
     } catch (err) {
       // A check that heeds the signal fails with an error of its own making.
-      const error = signal.aborted ? signal.reason : err
+      const error = signal.aborted ? signal.reason : whyFetchFailed(err)
       return [name, { required, status: 'error', latencyMs: null, reason: reasonOf(error), error }]
     }
   }

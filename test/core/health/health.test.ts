@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
@@ -116,6 +118,30 @@ t.test('each change of health is logged once, with reason and duration', async (
     { level: 30, msg: 'health check recovered', check: 'flaky', durationMs: Number },
   ])
   t.equal(lines.length, 2)
+})
+
+t.test('of a fetch that failed the reason and the log are those of its cause', async (t) => {
+  const lines: unknown[] = []
+  const app = fastify({ logger: { stream: { write: (line: string) => lines.push(JSON.parse(line)) } } })
+  t.teardown(() => app.close())
+  await app.register(env, { features: [{ name: 'health', settings }], env: {} })
+  await app.register(health)
+  const server = createServer((socket) => socket.destroy()).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const ask = async (signal: AbortSignal) => void (await fetch(url, { signal }))
+  app.health.add({ name: 'ended', check: ask })
+  t.match((await app.health.results()).get('ended'), { reason: 'refused' })
+  await new Promise((resolve) => server.close(resolve))
+  app.health.add({ name: 'closed', check: ask })
+  t.match((await app.health.results()).get('closed'), { reason: 'refused' })
+  app.health.add({ name: 'faulty', check: () => Promise.reject(new TypeError('of its own')) })
+  t.match((await app.health.results()).get('faulty'), { reason: 'error' })
+  t.match(lines, [
+    { check: 'ended', reason: 'refused', err: { code: /^(UND_ERR_SOCKET|ECONNRESET)$/ } },
+    { check: 'closed', reason: 'refused', err: { code: 'ECONNREFUSED' } },
+    { check: 'faulty', reason: 'error', err: { message: 'of its own' } },
+  ])
 })
 
 t.test('readiness can require any check that was added, and none else', async (t) => {
