@@ -45,7 +45,8 @@ const NODES = {
   unreachable: ['EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'],
   timeout: ['ETIMEDOUT', 'TimeoutError'],
 }
-// UND_ERR_SOCKET is fetch's for a connection that the other side ended. And OpenSSL's verification codes (Node's tls documentation lists them).
+// UND_ERR_SOCKET is fetch's, of a connection that the other side ended. And OpenSSL's verification codes (Node's tls
+// documentation lists them).
 learnReasons({ codes: NODES, permanent: [/^\w*(CERT|UNABLE_TO_VERIFY)\w*$/] })
 
 const ofBackends = new WeakSet<object>()
