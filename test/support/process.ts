@@ -111,10 +111,10 @@ export function preload(source: string): string {
   return `--import=data:text/javascript,${encodeURIComponent(source)}`
 }
 
-/** Leaves out the health checks of the service's own. Fastify tells of each instance that it makes. */
+/** Leaves out the health checks of the service's own. Fastify tells of each instance: the metrics port's has none. */
 const SKELETON_CHECKS = preload(`
   import { subscribe } from 'node:diagnostics_channel'
   subscribe('fastify.initialization', ({ fastify }) => fastify.addHook('onReady', async () => {
-    const { checks } = fastify.health
+    const checks = fastify.health?.checks ?? new Map()
     for (const name of checks.keys()) if (!${JSON.stringify(CHECKS)}.includes(name)) checks.delete(name)
   }))`)
