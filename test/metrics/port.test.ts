@@ -1,6 +1,6 @@
 import { connect, createServer } from 'node:net'
 import t, { type Test } from 'tap'
-import { configure } from '../support/app.ts'
+import { configure, unstarted } from '../support/app.ts'
 import { event, ROOT, sharedDatabase, until } from '../support/helper.ts'
 import { Service } from '../support/process.ts'
 import { ask, ROUTES } from '../support/tools.ts'
@@ -70,6 +70,9 @@ t.test('a taken port ends the boot, and the setting is named', async (t) => {
   t.equal(await service.exited, 1)
   t.match(service.fatal, { msg: 'cannot start', err: { message: new RegExp(`${port} \\(METRICS_PORT\\)$`) } })
   t.notMatch(service.output, 'Server listening at')
+  // What has not opened does not keep the rest from closing.
+  const closed = await unstarted(t, env).then(String, (err: Error) => err.message)
+  t.match(closed, '(METRICS_PORT)')
 })
 
 t.test('connections that nobody uses keep no scraper out', async (t) => {
