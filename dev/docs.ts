@@ -13,7 +13,7 @@ const REPEATED: [files: string, text: RegExp, value: string][] = [
   ['Dockerfile', /(?<=^ARG VERSION=).*$/m, manifest.version],
   ['Dockerfile', /(?<=image\.title=").*(?=")/, manifest.name],
   ['Dockerfile', /(?<=image\.description=").*(?=")/, manifest.description],
-  ['deploy/kubernetes/overlays/*/kustomization.yaml', /(?<=newTag: )[^\s}]+/, manifest.version],
+  ['deploy/kubernetes/overlays/migrate-*/kustomization.yaml', /(?<=newTag: )[^\s}]+/, manifest.version],
 ]
 
 /** The files that repeat the settings of the features, or package.json, as they should read: contents by path. */

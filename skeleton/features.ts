@@ -98,7 +98,7 @@ export interface DB {
       'test/cache/metrics.test.ts',
       'test/support/metrics.ts',
       'docs/metrics.md',
-      'deploy/kubernetes/components',
+      'deploy/kubernetes/components/service-monitor',
       'test/deploy/service-monitor.test.ts',
     ],
     edit: [
@@ -107,6 +107,7 @@ export interface DB {
       { file: 'src/database/index.ts', lines: ["import('./metrics.ts')"] },
       { file: 'src/migrations/index.ts', lines: ["import('./metrics.ts')"] },
       { file: 'src/cache/index.ts', from: ", metrics: () => import('./metrics.ts')" },
+      { file: 'docs/kubernetes.md', lines: ['| `components/service-monitor` |', '-metrics`, of the component |'] },
     ],
     packages: ['@prometheus-io/client', 'prom2javascript', '@kubernetes-models/prometheus-operator'],
   },

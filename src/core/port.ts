@@ -42,16 +42,18 @@ class Port {
   /**
    * Opens it, for `localhost` on each of its addresses. Fastify would make a server for the second one that nobody can
    * reach (fastify issue 7043): here its connections are the first one's, with all limits and with the drain. A kernel
-   * without IPv6 opens `::` for IPv4; where IPv6 is switched off only, `::` serves IPv4 anyway.
+   * without IPv6 opens `::` for IPv4; where IPv6 is switched off only, `::` serves IPv4 anyway. `name` is what the log
+   * says that listens.
    */
-  async open(host: string, port: number): Promise<void> {
+  async open(host: string, port: number, name = 'Server'): Promise<void> {
     const { log, server } = this.#app
     const found = host === 'localhost' ? await lookup(host, { all: true }) : [{ address: host }]
     const [first, ...others] = found.map(({ address }) => address)
-    await this.#app.listen({ host: first as string, port }).catch((err) => {
+    const listenTextResolver = (address: string) => `${name} listening at ${address}`
+    await this.#app.listen({ host: first as string, port, listenTextResolver }).catch((err) => {
       const next = host === '::' ? '0.0.0.0' : others.shift()
       if (!ABSENT.includes(err.code) || !next) throw named(err)
-      return this.#app.listen({ host: next, port })
+      return this.#app.listen({ host: next, port, listenTextResolver })
     })
     for (const address of others) {
       const other = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => server.emit('connection', socket))
@@ -63,15 +65,16 @@ class Port {
         throw err
       }
       this.#servers.push(other)
-      log.info(`Server listening at http://${address.includes(':') ? `[${address}]` : address}:${taken}`)
+      log.info(`${name} listening at http://${address.includes(':') ? `[${address}]` : address}:${taken}`)
     }
   }
 
   /**
-   * No new connections; each open one gets one more answer, with `connection: close`. Resolves when all are gone.
+   * No new connections; each open one gets one more answer, with `connection: close`, for which an idle one is kept
+   * `lastRequestMs`. Resolves when all are gone.
    * http.Server's own close() would cut idle keep-alive connections at once, with requests already on their way.
    */
-  async drain(): Promise<void> {
+  async drain(lastRequestMs = LAST_REQUEST_MS): Promise<void> {
     const { server } = this.#app
     const closed = Promise.all(this.#servers.map((each) => once(each, 'close')))
     // Half-sent headers are no request yet, and cannot delay it.
@@ -88,7 +91,7 @@ class Port {
     for (const response of this.#unanswered) close(response)
     server.prependListener('request', (_request, response) => close(response))
     for (const each of this.#servers) Server.prototype.close.call(each)
-    await Promise.race([closed, sleep(LAST_REQUEST_MS)])
+    await Promise.race([closed, sleep(lastRequestMs)])
     const sweep = setInterval(() => this.#sweep(), SWEEP_MS)
     await closed
     clearInterval(sweep)

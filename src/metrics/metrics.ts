@@ -6,6 +6,7 @@ import fp from 'fastify-plugin'
 import type { FeatureOptions, Reading } from '../core/feature.ts'
 import { statusOfAborted } from '../core/requests.ts'
 import { service } from '../core/service.ts'
+import { createOwnPort } from './port.ts'
 
 /** OpenTelemetry's buckets for the duration of a request, in seconds. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
@@ -19,7 +20,8 @@ const DELAY_WINDOW_MS = 60_000
  */
 export default fp<FeatureOptions>(
   async function metrics(fastify, { features }) {
-    if (!fastify.config.METRICS) return
+    const { METRICS, METRICS_PORT } = fastify.config
+    if (!METRICS) return
     // A CommonJS package: bundled it has no names, only this.
     const { default: prometheus } = await import('@prometheus-io/client')
     const contributions = await Promise.all(features.flatMap((feature) => feature.metrics?.() ?? []))
@@ -38,12 +40,13 @@ export default fp<FeatureOptions>(
       }),
     )
 
+    const served = METRICS_PORT === undefined ? fastify : await createOwnPort(fastify, METRICS_PORT)
     const config = { duringStart: true, quiet: true }
     // Fastify's own HEAD would read all that a GET does.
-    fastify.head('/metrics', { config }, async (_, reply) => {
+    served.head('/metrics', { config }, async (_, reply) => {
       reply.type(requests.contentType).header('cache-control', 'no-store')
     })
-    fastify.get('/metrics', { config, exposeHeadRoute: false }, async (_, reply) => {
+    served.get('/metrics', { config, exposeHeadRoute: false }, async (_, reply) => {
       const read = new prometheus.Registry()
       const readings = [
         ...(await ofService(fastify)),

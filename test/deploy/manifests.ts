@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import type { Test } from 'tap'
 import { parseAllDocuments } from 'yaml'
@@ -11,6 +12,33 @@ export type Manifest = any
 
 export const read = (file: string) => parse(readFileSync(path.join(FOLDER, file), 'utf8'))
 export const parse = (yaml: string): Manifest[] => parseAllDocuments(yaml).map((document) => document.toJS())
+
+/** Why nothing can be rendered here, if so. */
+export const skip = spawnSync('kubectl', ['version', '--client']).error ? 'kubectl is not installed' : false
+
+/** What `kubectl apply -k` would send. */
+export async function render(overlay: string, folder = FOLDER): Promise<Manifest[]> {
+  return parse((await run('kubectl', ['kustomize', path.join(folder, 'overlays', overlay)])).stdout)
+}
+
+export const page = readFileSync(path.join(ROOT, 'docs/kubernetes.md'), 'utf8')
+/** The files of a team's overlay that it shows, by path. */
+const shown = Object.fromEntries(
+  [...page.matchAll(/`deploy\/kubernetes\/(overlays\/[^`]+\.yaml)`(?:(?!```).)*```yaml\n(.*?)```/gs)].map(
+    ([, file, text]) => [file as string, text as string],
+  ),
+)
+
+/** A team's overlay, rendered on a copy of the manifests, with `change` made to its kustomization. */
+export function renderTeams(t: Test, change = (kustomization: string) => kustomization): Promise<Manifest[]> {
+  const folder = t.testdir({})
+  cpSync(FOLDER, folder, { recursive: true })
+  for (const [file, text] of Object.entries(shown)) {
+    mkdirSync(path.join(folder, path.dirname(file)), { recursive: true })
+    writeFileSync(path.join(folder, file), file.endsWith('kustomization.yaml') ? change(text) : text)
+  }
+  return render('production', folder)
+}
 
 /**
  * Writes the manifests as a program over the models of the Kubernetes API: the compiler finds a field that does not

@@ -1,18 +1,48 @@
 import t from 'tap'
 import { sharedDatabase } from '../support/helper.ts'
 import { Service } from '../support/process.ts'
-import { parse, read, validate } from './manifests.ts'
+import { type Manifest, read, renderTeams, skip, validate } from './manifests.ts'
 
-const FILE = 'components/service-monitor/service-monitor.yaml'
+const COMPONENT = 'components/service-monitor'
+const [monitor] = read(`${COMPONENT}/service-monitor.yaml`)
+const [service] = read(`${COMPONENT}/service.yaml`)
+const [policy] = read(`${COMPONENT}/network-policy.yaml`)
+const [{ spec }] = read(`${COMPONENT}/metrics-port.yaml`)
+const [{ env, ports }] = spec.template.spec.containers
 
-t.test('the service monitor is what the Prometheus operator takes', async (t) => {
-  await validate(t, read(FILE), '@kubernetes-models/prometheus-operator')
+t.test('the service monitor is what the Prometheus operator takes, and the rest what Kubernetes does', async (t) => {
+  await validate(t, [monitor], '@kubernetes-models/prometheus-operator')
+  await validate(t, [service, policy])
 })
 
-t.test('the service monitor scrapes what its component switches on', async (t) => {
-  const [{ patches }] = read('components/service-monitor/kustomization.yaml')
-  const [[{ value }]] = parse(patches[0].patch)
-  const [{ spec }] = read(FILE)
-  const running = new Service(t, { DATABASE_URL: await sharedDatabase(), [value.name]: value.value })
-  t.equal((await fetch(`${await running.url()}${spec.endpoints[0].path}`)).status, 200)
+t.test(
+  'the service monitor scrapes what its component switches on, on a port that nobody else is let in on',
+  async (t) => {
+    const variables = Object.fromEntries(env.map(({ name, value }: Manifest) => [name, value]))
+    const [{ name, containerPort }] = ports
+    t.equal(Number(variables['METRICS_PORT']), containerPort)
+    t.match(service.spec, { clusterIP: 'None', ports: [{ name, targetPort: name }] })
+    t.match(service.metadata.labels, monitor.spec.selector.matchLabels)
+    const [other] = read('base/service.yaml')
+    t.notMatch(other.metadata.labels, monitor.spec.selector.matchLabels)
+    t.match(policy.spec.ingress, [{ from: [{ namespaceSelector: {} }], ports: [{ port: name }] }])
+
+    const [{ port, path }] = monitor.spec.endpoints
+    t.equal(port, name)
+    const running = new Service(t, { DATABASE_URL: await sharedDatabase(), ...variables, METRICS_PORT: '0' })
+    const { msg } = await running.logged('Metrics listening at ')
+    t.equal((await fetch(msg.replace('Metrics listening at ', '') + path)).status, 200)
+    await running.logged('ready')
+    t.equal((await fetch((await running.url()) + path)).status, 404)
+  },
+)
+
+t.test("a team's overlay names the component", { skip }, async (t) => {
+  const manifests = await renderTeams(t, (text) => `${text}\ncomponents: [../../components/service-monitor]\n`)
+  t.match(
+    manifests.find(({ kind }) => kind === 'Deployment').spec.template.spec.containers[0],
+    { ports: [...ports, { name: 'http' }], env: [...env, { name: 'DATABASE_URL_FILE' }] },
+    'beside what it has',
+  )
+  t.ok(manifests.some(({ kind }) => kind === 'ServiceMonitor'))
 })

@@ -21,7 +21,7 @@ t.test('npm version commits the new version in every place that has it', async (
   commit(cwd, 'start', '.')
   await shell('npm', ['version', '98.7.6'], SOMEBODY, cwd)
   t.equal(git(cwd, 'describe', '--tags', '--dirty'), 'v98.7.6\n')
-  const overlays = globSync('deploy/kubernetes/overlays/*/kustomization.yaml', { cwd })
+  const overlays = globSync('deploy/kubernetes/overlays/migrate-*/kustomization.yaml', { cwd })
   for (const file of ['package.json', 'package-lock.json', 'Dockerfile', ...overlays])
     t.match(readFileSync(path.join(cwd, file), 'utf8'), '98.7.6', file)
 })

@@ -121,10 +121,11 @@ export function preload(source: string): string {
   return `--import=data:text/javascript,${encodeURIComponent(source)}`
 }
 
-/** Leaves out what is the service's own. Fastify tells of each instance that it makes. */
+/** Leaves out what is the service's own. Fastify tells of each instance that it makes: the metrics port's has none. */
 const SKELETON_ONLY = preload(`
   import { subscribe } from 'node:diagnostics_channel'
   subscribe('fastify.initialization', ({ fastify }) => fastify.addHook('onReady', async () => {
+    if (!fastify.health) return
     const { checks } = fastify.health
     const { runs, tasks } = fastify.lifecycle
     for (const name of checks.keys()) if (!${JSON.stringify(CHECKS)}.includes(name)) checks.delete(name)

@@ -1,4 +1,4 @@
-import { subscribe } from 'node:diagnostics_channel'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { EventEmitter, once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
@@ -82,8 +82,10 @@ const routes: FastifyPluginAsync = async (fastify) => {
   fastify.post('/upload', ({ body }) => ({ body }))
 }
 
-// Loaded ahead of the service, as its own process runs it: Fastify tells of each instance that it makes.
-subscribe('fastify.initialization', (message) => {
+// Loaded ahead of the service, as its own process runs it: Fastify tells of each instance that it makes, and the service is
+// the first.
+subscribe('fastify.initialization', function onFirst(message) {
+  unsubscribe('fastify.initialization', onFirst)
   const { fastify } = message as { fastify: FastifyInstance }
   // Behind the service's own plugins, whose hooks and error handler are then those of these routes too.
   queueMicrotask(() => fastify.register(fp(routes)))

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { totalmem } from 'node:os'
+import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { respond } from '../respond.ts'
 import { boundArrival } from './arrival.ts'
@@ -7,34 +8,33 @@ import { SPARE_CONNECTIONS } from './connections.ts'
 import { hitLog } from './hits.ts'
 
 /** Bounds connections, requests that arrive, and answers that are not read. Probes are answered beyond these limits. */
-export default fp(
-  async function limits(fastify) {
-    const { config, log, server } = fastify
-    const { connections, unread } = fastify.limits
-    boundArrival(fastify)
+export async function limits(fastify: FastifyInstance): Promise<void> {
+  const { config, log, server } = fastify
+  const { connections, unread } = fastify.limits
+  boundArrival(fastify)
 
-    server.keepAliveTimeout = config.KEEP_ALIVE_TIMEOUT_MS
-    // The other half is for the backends, and for files.
-    const possible = Math.floor(openFiles() / 2) - SPARE_CONNECTIONS
-    const limit = Math.max(1, Math.min(possible, config.MAX_CONNECTIONS))
-    if (limit < config.MAX_CONNECTIONS) log.warn({ limit }, 'open files allow fewer connections than MAX_CONNECTIONS')
-    connections.guard(server, limit, hitLog(log, 'connections are at their limit', { limit }))
+  server.keepAliveTimeout = config.KEEP_ALIVE_TIMEOUT_MS
+  // The other half is for the backends, and for files.
+  const possible = Math.floor(openFiles() / 2) - SPARE_CONNECTIONS
+  const limit = Math.max(1, Math.min(possible, config.MAX_CONNECTIONS))
+  if (limit < config.MAX_CONNECTIONS) log.warn({ limit }, 'open files allow fewer connections than MAX_CONNECTIONS')
+  connections.guard(server, limit, hitLog(log, 'connections are at their limit', { limit }))
 
-    const { SEND_TIMEOUT_MS: timeoutMs, UNREAD_LIMIT_BYTES: limitBytes = Math.floor(memory() / 4) } = config
-    unread.guard(timeoutMs, limitBytes, hitLog(log, 'clients do not read their answers', { timeoutMs, limitBytes }))
+  const { SEND_TIMEOUT_MS: timeoutMs, UNREAD_LIMIT_BYTES: limitBytes = Math.floor(memory() / 4) } = config
+  unread.guard(timeoutMs, limitBytes, hitLog(log, 'clients do not read their answers', { timeoutMs, limitBytes }))
 
-    fastify.addHook('onRequest', ({ raw, routeOptions }, reply, done) => {
-      const probe = routeOptions.config.quiet === true
-      const late = connections.isLate(raw.socket)
-      if (late) reply.header('connection', 'close')
-      if (probe) return done()
-      if (!late) return unread.whenRoom(done)
-      connections.refused()
-      respond(reply, { status: 503, code: 'TOO_MANY_CONNECTIONS', message: 'Too many connections' })
-    })
-  },
-  { name: 'limits', fastify: '5.x', dependencies: ['env'] },
-)
+  fastify.addHook('onRequest', ({ raw, routeOptions }, reply, done) => {
+    const probe = routeOptions.config.quiet === true
+    const late = connections.isLate(raw.socket)
+    if (late) reply.header('connection', 'close')
+    if (probe) return done()
+    if (!late) return unread.whenRoom(done)
+    connections.refused()
+    respond(reply, { status: 503, code: 'TOO_MANY_CONNECTIONS', message: 'Too many connections' })
+  })
+}
+
+export default fp(limits, { name: 'limits', fastify: '5.x', dependencies: ['env'] })
 
 /** How many files this process may have open, connections among them. */
 function openFiles(): number {

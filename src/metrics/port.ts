@@ -1,0 +1,32 @@
+import type { FastifyInstance } from 'fastify'
+import { limits } from '../core/limits/limits.ts'
+import { watchPort } from '../core/port.ts'
+import { createFastify } from '../core/requests.ts'
+
+/** A scraper keeps one. */
+const MAX_CONNECTIONS = 16
+
+/**
+ * An instance for `METRICS_PORT`, with no route of the service, and with its limits, because whoever reaches the port
+ * could use it up. It opens before the service's own port does, and closes when the service has answered its last.
+ */
+export async function createOwnPort(service: FastifyInstance, number: number): Promise<FastifyInstance> {
+  const { config, log } = service
+  const app = createFastify()
+  app.log.level = log.level
+  app.decorate('config', { ...config, MAX_CONNECTIONS })
+  await limits(app)
+  const port = watchPort(app)
+  service.addHook('onReady', async () => {
+    await port.open(config.HOST, number, 'Metrics').catch((err: Error) => {
+      err.message += ' (METRICS_PORT)'
+      throw err
+    })
+  })
+  service.addHook('onClose', async () => {
+    // A scraper asks again on another connection, where its idle one is closed.
+    if (app.server.listening) await port.drain(0)
+    await app.close()
+  })
+  return app
+}
