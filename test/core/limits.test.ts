@@ -285,6 +285,8 @@ t.test('a client that reads slowly is not, nor one whose answer is made slowly',
   const slow = client().get('/large').get('/large').read()
   slow.socket.on('data', () => slow.socket.pause())
   const resume = setInterval(() => slow.socket.resume(), 5)
+  // Also where it was cut off: left running, it would keep this file from its end.
+  t.teardown(() => clearInterval(resume))
   await until(
     () => slow.bytes,
     (bytes) => bytes > 2 * LARGE,
