@@ -13,7 +13,8 @@ t.test('every text file is stored with LF', { skip: status === 0 ? false : 'no r
 })
 
 t.test('a checkout has LF, also with the settings of Git for Windows', async (t) => {
-  const [from, to] = [t.testdir(), `${t.testdirName}-windows`]
+  const from = t.testdir({ '.gitignore': 'windows\n' })
+  const to = path.join(from, 'windows')
   copyFileSync(path.join(ROOT, '.gitattributes'), path.join(from, '.gitattributes'))
   writeFileSync(path.join(from, 'script.sh'), 'true\n')
   git(from, 'init', '--quiet')
