@@ -1,21 +1,32 @@
 # The build serves. Beside it lie the source and what it imports, for the kysely CLI: the image that serves is the image
 # that migrates.
 
-# The major version and the distribution; patches come with a rebuild. To build the same image twice, pin the digest:
-# --build-arg NODE_IMAGE=node:26-bookworm-slim@sha256:…
-ARG NODE_IMAGE=node:26-bookworm-slim
+# Another image, of a registry of your own for instance: --build-arg NODE_IMAGE=registry.example.com/node:26-bookworm-slim
+ARG NODE_IMAGE=base
+
+# The major version and the distribution; patches come with a rebuild (--pull). It does not stand in the ARG, because
+# Dependabot resolves none: https://github.com/dependabot/dependabot-core/issues/2057.
+FROM node:26-bookworm-slim AS base
 
 FROM ${NODE_IMAGE} AS manifest
 WORKDIR /app
+# npm reads it from the environment.
+ARG NPM_CONFIG_REGISTRY
 COPY package.json package-lock.json ./
 
+# The two files of npm's settings are mounted and not copied, so that a token in one of them is in no layer. The secret is
+# optional; a line of the project's file wins over it.
 FROM manifest AS dependencies
 # No scripts: no production dependency has one, and it would run as root. The optional one is the bundler.
 RUN --mount=type=cache,target=/root/.npm,sharing=locked \
+    --mount=type=bind,source=.npmrc,target=.npmrc \
+    --mount=type=secret,id=npmrc,target=/root/.npmrc \
     npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund
 
 FROM manifest AS build
 RUN --mount=type=cache,target=/root/.npm,sharing=locked \
+    --mount=type=bind,source=.npmrc,target=.npmrc \
+    --mount=type=secret,id=npmrc,target=/root/.npmrc \
     npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 COPY dev/build.ts dev/fingerprint.js dev/
 COPY src src
@@ -59,5 +70,4 @@ LABEL org.opencontainers.image.title="footing" \
     org.opencontainers.image.description="A minimal Fastify service on PostgreSQL and Redis whose health probes tell the truth" \
     org.opencontainers.image.licenses="MIT" \
     org.opencontainers.image.version="${VERSION}" \
-    org.opencontainers.image.revision="${REVISION}" \
-    org.opencontainers.image.base.name="docker.io/library/node:26-bookworm-slim"
+    org.opencontainers.image.revision="${REVISION}"

@@ -15,6 +15,18 @@ export const composeVariables = [
   ['REDIS_PASSWORD', 'development', 'password of Redis'],
 ] as const
 
+/** What the Compose file decides itself: a setting of `npm run dev` in .env, such as a local DATABASE_URL, must not count. */
+const DECIDED =
+  /^(NODE_ENV|HOST|PORT|(DATABASE|DATABASE_MIGRATION|REDIS)_URL|POSTGRES_\w+|REDIS_(SENTINEL|CLUSTER)\w+)(_FILE)?$/
+
+/** deploy/compose/settings.env: the settings that the services take from the shell or .env, names without a value. */
+export function composeSettings(settings: string[]): string {
+  const head =
+    '# What the shell or .env may set for the services in Compose (npm run docs writes this file). The rest of the\n' +
+    '# settings, where it listens and where its backends are, stands in compose.yaml.\n'
+  return `${head}${settings.filter((name) => !DECIDED.test(name)).join('\n')}\n`
+}
+
 /** For .env.example, and in force as they stand: Compose reads its defaults from that file. */
 export function composeExample(): string {
   const head =

@@ -3,7 +3,7 @@ import path from 'node:path'
 import manifest from '../package.json' with { type: 'json' }
 import { features } from '../src/app.ts'
 import { settingsOf } from '../src/core/config/env.ts'
-import { composeExample } from './compose.ts'
+import { composeExample, composeSettings } from './compose.ts'
 
 const ROOT = path.join(import.meta.dirname, '..')
 const TABLE = /(<!-- environment -->\n)[\s\S]*(<!-- \/environment -->)/
@@ -13,6 +13,7 @@ const REPEATED: [files: string, text: RegExp, value: string][] = [
   ['Dockerfile', /(?<=^ARG VERSION=).*$/m, manifest.version],
   ['Dockerfile', /(?<=image\.title=").*(?=")/, manifest.name],
   ['Dockerfile', /(?<=image\.description=").*(?=")/, manifest.description],
+  ['Dockerfile', /(?<=image\.licenses=").*(?=")/, manifest.license],
   ['deploy/kubernetes/overlays/migrate-*/kustomization.yaml', /(?<=newTag: )[^\s}]+/, manifest.version],
 ]
 
@@ -28,6 +29,7 @@ export function documents(): Record<string, string> {
   return {
     ...repeating,
     [path.join(ROOT, '.env.example')]: example(),
+    [path.join(ROOT, 'deploy/compose/settings.env')]: composeSettings(settings().map(({ name }) => name)),
     [page]: readFileSync(page, 'utf8').replace(TABLE, (_, start, end) => `${start}${table()}${end}`),
   }
 }

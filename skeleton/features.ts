@@ -117,7 +117,6 @@ export interface DB {
     edit: [
       { file: 'src/app.ts', lines: ["import('./openapi/index.ts')"] },
       { file: 'dev/main.ts', lines: ["'API_DOCS'"] },
-      { file: 'deploy/compose/services.yaml', lines: ['API_DOCS:'] },
       { file: '.ci/run', from: 'chromium ' },
     ],
     packages: [
@@ -155,7 +154,7 @@ export interface DB {
     ],
     edit: [
       {
-        file: 'deploy/compose/services.yaml',
+        file: 'deploy/compose/compose.yaml',
         from: 'timescale/timescaledb:2.17.2-pg16',
         to: 'postgres:16-alpine',
       },
@@ -174,16 +173,27 @@ export interface DB {
     packages: ['kubernetes-models', '@kubernetes-models/prometheus-operator'],
   },
   compose: {
-    description: 'Docker Compose: the service with its backends, by profiles',
+    description: 'Docker Compose: the service with its backends, in variants',
     remove: ['compose.yaml', 'deploy/compose', 'dev/compose.ts', 'test/deploy/compose.test.ts', 'docs/compose.md'],
     edit: [
-      { file: 'dev/docs.ts', lines: ["from './compose.ts'"] },
+      { file: 'dev/docs.ts', lines: ["from './compose.ts'", 'composeSettings('] },
       { file: 'dev/docs.ts', from: ' + composeExample()' },
-      { file: '.github/workflows/ci.yml', lines: ['docker compose up', 'curl --fail'] },
+      {
+        file: '.github/workflows/ci.yml',
+        from: `      - name: each variant of Compose starts, on a checkout with the settings of Git for Windows
+        run: |
+          git clone -q -c core.autocrlf=true . "$RUNNER_TEMP/clone" && cd "$RUNNER_TEMP/clone"
+          for service in service pooled-service balancer migrated-service; do
+            METRICS=true docker compose up --build --wait --wait-timeout 120 $service
+            curl --fail http://localhost:3000/health
+            docker compose --profile variants down --volumes
+          done
+`,
+      },
       {
         file: '.github/dependabot.yml',
         from: `  - package-ecosystem: docker-compose
-    directory: /
+    directory: /deploy/compose
     schedule:
       interval: weekly
     cooldown:
@@ -247,6 +257,7 @@ export const skeleton: Part = {
       to: 'Delete',
     },
     { file: 'Dockerfile', lines: ['org.opencontainers.image.licenses'] },
+    { file: 'dev/docs.ts', lines: ['manifest.license'] },
   ],
   packages: ['@clack/prompts'],
   scripts: ['init', 'check:skeleton', 'check:grown'],

@@ -43,7 +43,7 @@ const TEMPLATE = 'skeleton/README.service.md'
 const FIRST_VERSION = '0.1.0'
 /** Of the service, as image and manifests name it. */
 const VERSION = /(?<=VERSION=|newTag: )\d+\.\d+\.\d+/g
-const GENERATED = ['package-lock.json', '.env.example']
+const GENERATED = ['package-lock.json', '.env.example', 'deploy/compose/settings.env']
 /** MIT asks for its notice in every copy. */
 const NOTICE = 'LICENSE'
 /** What stands in between is generated: `npm run docs` fills it in. */

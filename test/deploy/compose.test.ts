@@ -1,21 +1,28 @@
-import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process'
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import path from 'node:path'
+import { text as textOf } from 'node:stream/consumers'
 import t from 'tap'
 import { parse } from 'yaml'
 import { composeVariables } from '../../dev/compose.ts'
+import { freePort } from '../../dev/ports.ts'
 import { build, configure, SETTINGS } from '../support/app.ts'
-import { query, ROOT } from '../support/helper.ts'
+import { query, ROOT, until, within } from '../support/helper.ts'
 import { offerTimescaledb } from '../time-series/timescaledb.ts'
 
 interface Service {
   environment?: Record<string, unknown>
-  healthcheck?: unknown
+  healthcheck?: { test: string[] }
   ports?: string[]
+  profiles?: string[]
+  depends_on?: Record<string, unknown>
+  cap_drop?: string[]
   stop_grace_period?: string
 }
 
-const text = readFileSync(path.join(ROOT, 'deploy/compose/services.yaml'), 'utf8')
+const text = readFileSync(path.join(ROOT, 'deploy/compose/compose.yaml'), 'utf8')
+const script = readFileSync(path.join(ROOT, 'deploy/compose/database.sh'), 'utf8')
 const { services } = parse(text, { merge: true }) as { services: Record<string, Service> }
 const own = Object.entries(services).filter(([, { environment }]) => environment?.['POSTGRES_HOST'])
 
@@ -41,21 +48,106 @@ t.test('the service is configured by its own settings, and stops before Docker l
   }
 })
 
+t.test('no service keeps a capability that it does not name', async (t) => {
+  for (const [name, { cap_drop }] of Object.entries(services)) t.same(cap_drop, ['ALL'], name)
+})
+
+// https://docs.docker.com/reference/compose-file/profiles/: names of this form; a dependency has no profile, or the same.
+t.test(
+  'what starts only by its name has a profile that Compose documents, and so has what it depends on',
+  async (t) => {
+    for (const [name, { profiles = [], depends_on = {} }] of Object.entries(services)) {
+      for (const profile of profiles) t.match(profile, /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/, name)
+      for (const other of Object.keys(depends_on))
+        t.ok(
+          [[], profiles].some((of) => String(services[other]?.profiles ?? []) === String(of)),
+          `${name}: ${other}`,
+        )
+    }
+  },
+)
+
+const compose = (args: string[], cwd: string, env: NodeJS.ProcessEnv = {}) =>
+  spawnSync('docker', ['compose', ...args], { cwd, env: { ...process.env, ...env }, encoding: 'utf8' })
+const noCompose = compose(['version'], ROOT).status === 0 ? false : 'Docker Compose is not installed'
+
+t.test('.env sets what concerns the service, and not where its backends are', { skip: noCompose }, async (t) => {
+  const cwd = t.testdir()
+  for (const file of ['compose.yaml', 'deploy/compose', '.env.example', '.npmrc'])
+    cpSync(path.join(ROOT, file), path.join(cwd, file), { recursive: true })
+  const dev = 'HOST=127.0.0.1\nPORT=4000\nDATABASE_URL=postgres://localhost/app\nREDIS_URL=redis://localhost\n'
+  const env = 'HEALTH_DETAILS=true\nPOSTGRES_SERVICE_PASSWORD=secret\nPOSTGRES_OWNER_PASSWORD=hidden\n'
+  writeFileSync(path.join(cwd, '.env'), `${dev}${env}`)
+  const { stdout, stderr } = compose(['--profile', 'variants', 'config', '--format', 'json'], cwd, { TRUST_PROXY: '1' })
+  t.equal(stderr, '')
+  const config = JSON.parse(stdout) as { services: Record<string, Service> }
+  const set = config.services['migrated-service']?.environment ?? {}
+  t.match(set, { HEALTH_DETAILS: 'true', TRUST_PROXY: '1', POSTGRES_PASSWORD: 'secret', REDIS_URL: /@redis:6379/ })
+  for (const name of ['HOST', 'PORT', 'DATABASE_URL', 'DATABASE_MIGRATION_URL', 'DATABASE_POOL_MAX'])
+    t.notOk(name in set, name)
+  t.notMatch(JSON.stringify(set), 'hidden', "the owner's password")
+})
+
+const balancer = spawnSync('haproxy', ['-v']).error ? 'haproxy is not installed' : false
+
+t.test('a client that sends its headers line by line, and never all, is cut off', { skip: balancer }, async (t) => {
+  const port = await freePort()
+  const shipped = readFileSync(path.join(ROOT, 'deploy/compose/haproxy.cfg'), 'utf8')
+  const config = t.testdir({ 'haproxy.cfg': shipped.replace('bind :3000', `bind 127.0.0.1:${port}`) })
+  const child = spawn('haproxy', ['-db', '-f', path.join(config, 'haproxy.cfg')], { stdio: 'ignore' })
+  t.teardown(() => child.kill('SIGKILL'))
+  const client = await until(
+    () =>
+      new Promise<ReturnType<typeof connect> | undefined>((resolve) => {
+        const socket = connect(port, '127.0.0.1', () => resolve(socket)).on('error', () => resolve(undefined))
+      }),
+    (socket) => socket !== undefined,
+  )
+  t.teardown(() => client?.destroy())
+  client?.write('GET / HTTP/1.1\r\nhost: localhost\r\n')
+  const drip = setInterval(() => client?.write('x-more: yes\r\n'), 500)
+  t.teardown(() => clearInterval(drip))
+  t.match(await within(textOf(client as NonNullable<typeof client>), () => 'still open'), /^HTTP\/1\.1 408 /)
+})
+
 const skip = spawnSync('psql', ['--version']).status === 0 ? false : 'psql is not installed'
+const PASSWORDS = { OWNER_PASSWORD: 'owner', SERVICE_PASSWORD: 'service' }
+
+/** Runs the init script, as a superuser of a new server. */
+function initialise(url: URL, text = script): SpawnSyncReturns<string> {
+  const { hostname: PGHOST, port: PGPORT, password: PGPASSWORD } = url
+  const env = { PATH: process.env['PATH'], PGHOST, PGPORT, PGPASSWORD, ...PASSWORDS }
+  return spawnSync('sh', ['-c', text], { env, encoding: 'utf8' })
+}
+
+/** The database's health check, as its container runs it. */
+function check({ hostname, port }: URL): SpawnSyncReturns<string> {
+  const [kind, command = ''] = services['database']?.healthcheck?.test ?? []
+  const here = command.replaceAll('$$', '$').replace('--host=database', `--host=${hostname}`)
+  const env = { PATH: process.env['PATH'], PGPORT: port, ...PASSWORDS }
+  return spawnSync(kind === 'CMD-SHELL' ? here : 'false', { shell: true, env, encoding: 'utf8' })
+}
+
+for (const [how, broken] of [
+  ['in the middle', script.replace(/^alter default .*$/m, 'select 1 / 0;')],
+  ['at its last line but one', script.replace(/^(alter role .* login;)$/m, 'select 1 / 0;\n$1')],
+  ['at its first line, with the line ends of Windows', script.replaceAll('\n', '\r\n')],
+] as const) {
+  t.test(`a database whose init script failed ${how} is not healthy`, { skip }, async (t) => {
+    const url = new URL(await offerTimescaledb(t, { trusted: false }))
+    t.not(initialise(url, broken).status, 0)
+    t.not(check(url).status, 0)
+  })
+}
 
 t.test('its roles migrate and serve, and bypass no row-level security', { skip }, async (t) => {
   const url = new URL(await offerTimescaledb(t, { trusted: false }))
-  const { status, stderr } = spawnSync('sh', [path.join(ROOT, 'deploy/compose/database.sh')], {
-    env: {
-      PATH: process.env['PATH'],
-      PGHOST: url.hostname,
-      PGPORT: url.port,
-      PGPASSWORD: url.password,
-      OWNER_PASSWORD: 'owner',
-      SERVICE_PASSWORD: 'service',
-    },
-  })
-  t.equal(status, 0, String(stderr))
+  t.not(check(url).status, 0)
+  const { status, stderr } = initialise(url)
+  t.equal(status, 0, stderr)
+  const healthy = check(url)
+  t.equal(healthy.status, 0, healthy.stderr)
+  t.notMatch(healthy.stdout + healthy.stderr, PASSWORDS.SERVICE_PASSWORD, 'no password is printed')
   // The names are those of the file: a service may have another name by now.
   const settings = Object.assign({}, ...own.map(([, { environment }]) => environment))
   const { POSTGRES_USER: user, POSTGRES_DB: pathname, DATABASE_MIGRATION_URL: migration } = settings
