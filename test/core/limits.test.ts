@@ -213,10 +213,16 @@ t.test('a connection that was opened ahead is idle, however long its first reque
 t.test('an idle connection is closed in its time, before its first request and after it', async (t) => {
   const { client } = await start(t, { KEEP_ALIVE_TIMEOUT_MS: '100' })
   await (await client().open()).gone()
-  const used = client().get('/sleep?ms=500').read()
-  await used.got('slept')
-  await used.gone()
-  t.match(used.text, /200 OK/, 'a request under way is not idle')
+  // Again where a busy machine has the request come after that time.
+  const used = await until(
+    async () => {
+      const used = client().get('/sleep?ms=500').read()
+      await used.gone()
+      return used.text
+    },
+    (text) => text !== '',
+  )
+  t.match(used, /200 OK[\s\S]*slept/, 'a request under way is not idle')
 })
 
 t.test('a request has its time to arrive, which a route can prolong', async (t) => {
@@ -281,7 +287,7 @@ t.test('a long answer keeps its encoding', async (t) => {
 })
 
 t.test('a client that reads slowly is not, nor one whose answer is made slowly', async (t) => {
-  const { client, count, release } = await start(t, { SEND_TIMEOUT_MS: '2000' })
+  const { client, count, release } = await start(t, { SEND_TIMEOUT_MS: '5000' })
   const slow = client().get('/large').get('/large').read()
   slow.socket.on('data', () => slow.socket.pause())
   const resume = setInterval(() => slow.socket.resume(), 5)
@@ -298,7 +304,7 @@ t.test('a client that reads slowly is not, nor one whose answer is made slowly',
     (bytes) => bytes > LARGE,
   )
   // No event tells of a client that is not cut off.
-  await sleep(2_500)
+  await sleep(6_000)
   const before = stream.bytes
   release()
   await until(

@@ -45,7 +45,7 @@ t.test('npm run reset empties the database of a running npm run dev, whose servi
   await dev.said('INFO: ready', 3)
 
   await Promise.all([reset(cwd), reset(cwd)])
-  t.same(await query(url, TABLES), [{ name: 'inbox' }], 'of two at once each is done')
+  t.same(await query(url, TABLES), [{ name: 'two_of_tests' }], 'of two at once each is done')
 
   t.equal(await dev.stop(), 0)
   t.notOk((await readdir(path.join(cwd, '.local'))).includes('dev.env'))
