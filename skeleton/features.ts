@@ -178,6 +178,7 @@ export interface DB {
     edit: [
       { file: 'dev/docs.ts', lines: ["from './compose.ts'", 'composeSettings('] },
       { file: 'dev/docs.ts', from: ' + composeExample()' },
+      { file: 'docs/troubleshooting.md', lines: ['from `docker compose up`'] },
       {
         file: '.github/workflows/ci.yml',
         from: `      - name: each variant of Compose starts, on a checkout with the settings of Git for Windows

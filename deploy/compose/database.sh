@@ -18,6 +18,7 @@ grant connect on database "footing" to "footing";
 create extension if not exists timescaledb;
 
 -- Of kysely_migration, which boot compares with the code, the migrator leaves it the right to read.
+alter default privileges for role "footing_owner" grant usage on schemas to "footing";
 alter default privileges for role "footing_owner" grant select, insert, update, delete on tables to "footing";
 alter default privileges for role "footing_owner" grant usage, select on sequences to "footing";
 

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { limits } from '../core/limits/limits.ts'
 import { watchPort } from '../core/port.ts'
@@ -5,6 +6,8 @@ import { createFastify } from '../core/requests.ts'
 
 /** A scraper keeps one. */
 const MAX_CONNECTIONS = 16
+/** A scrape that is under way is answered within this. Whatever else is open must not use up SHUTDOWN_TIMEOUT_MS. */
+const LAST_SCRAPE_MS = 1_000
 
 /**
  * An instance for `METRICS_PORT`, with no route of the service, and with its limits, because whoever reaches the port
@@ -25,7 +28,8 @@ export async function createOwnPort(service: FastifyInstance, number: number): P
   })
   service.addHook('onClose', async () => {
     // A scraper asks again on another connection, where its idle one is closed.
-    if (app.server.listening) await port.drain(0)
+    if (app.server.listening) await Promise.race([port.drain(0), sleep(LAST_SCRAPE_MS, undefined, { ref: false })])
+    app.server.closeAllConnections()
     await app.close()
   })
   return app

@@ -43,7 +43,9 @@ t.test('the service is configured by its own settings, and stops before Docker l
   const delayMs = 5_000 // SHUTDOWN_DELAY_MS in production
   t.equal(own.length, 7)
   for (const [name, { environment = {}, stop_grace_period: grace = '' }] of own) {
-    for (const variable of Object.keys(environment)) t.ok(variable in SETTINGS, `${name}: ${variable}`)
+    const { NODE_OPTIONS, ...settings } = environment
+    t.match(NODE_OPTIONS, '--max-old-space-size-percentage=', name)
+    for (const variable of Object.keys(settings)) t.ok(variable in SETTINGS, `${name}: ${variable}`)
     t.ok(Number.parseInt(grace, 10) * 1000 > delayMs + SHUTDOWN_TIMEOUT_MS, name)
   }
 })
@@ -154,7 +156,8 @@ t.test('its roles migrate and serve, and bypass no row-level security', { skip }
   const { username: owner } = new URL(migration)
   const as = (username: string, password: string) => Object.assign(url, { username, password, pathname }).href
   const variables = { DATABASE_URL: as(user, 'service'), DATABASE_MIGRATION_URL: as(owner, 'owner') }
-  t.equal((await build(t, variables)).lifecycle.phase, 'serving')
+  for (const DATABASE_SCHEMA of ['', 'apart'])
+    t.equal((await build(t, { ...variables, DATABASE_SCHEMA })).lifecycle.phase, 'serving', DATABASE_SCHEMA)
   const bypassing = `select from pg_roles where rolname in ('${user}', '${owner}') and (rolsuper or rolbypassrls)`
   t.same(await query(variables.DATABASE_URL, bypassing), [])
   await t.rejects(query(variables.DATABASE_URL, 'delete from kysely_migration'), { code: '42501' })

@@ -37,6 +37,12 @@ t.test("a team's overlay names the image by the service's name", { skip }, async
   }
 })
 
+t.test("a team's overlay names the secret of its registry for every pod", { skip }, async (t) => {
+  const [patch] = / {2}- target:.*\n.*\n.*imagePullSecrets.*\n/.exec(page) as string[]
+  const pods = (await renderTeams(t, (text) => text + patch)).flatMap(({ spec }) => spec?.template?.spec ?? [])
+  t.match(pods, [{ imagePullSecrets: [{ name: 'registry' }] }, { imagePullSecrets: [{ name: 'registry' }] }])
+})
+
 t.test("in a team's overlay nobody asks, and nothing is asked, but what it names", { skip }, async (t) => {
   const policies = (await renderTeams(t)).filter(({ kind }) => kind === 'NetworkPolicy')
   const rules = policies.flatMap(({ spec: { ingress = [], egress = [] } }) => [...ingress, ...egress])
@@ -111,8 +117,10 @@ for (const overlay of OVERLAYS) {
       t.ok(name in SETTINGS || name === 'NODE_OPTIONS', `${name} is a setting of the service, or of Node`)
 
     const secrets = read('secret.example.yaml')
-    for (const { env } of containers) {
-      for (const { value } of env) {
+    for (const { env, envFrom } of containers) {
+      if (!envFrom) t.match(env, [{ name: 'NODE_OPTIONS', value: '--max-old-space-size-percentage=' }])
+      for (const { name: variable, value } of env) {
+        if (!variable.endsWith('_FILE')) continue
         const [, name, key] = /^\/run\/secrets\/([^/]+)\/(.+)$/.exec(value) as string[]
         t.ok(
           secrets.find(({ metadata }) => metadata.name === name)?.stringData[key as string],

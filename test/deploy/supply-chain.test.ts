@@ -7,8 +7,8 @@ const read = (file: string) => readFileSync(path.join(ROOT, file), 'utf8')
 const dockerfile = read('Dockerfile').replaceAll('\\\n', '')
 
 t.test('an action is named by a commit, with its version beside it', async (t) => {
-  const workflows = globSync('.github/workflows/*.yml', { cwd: ROOT })
-  const uses = workflows.flatMap((file) => read(file).match(/uses:.*/g) ?? [])
+  const workflows = globSync('.github/workflows/*.{yml,yaml}', { cwd: ROOT })
+  const uses = workflows.flatMap((file) => read(file).match(/uses: (?!\.\/).*/g) ?? [])
   t.ok(uses.length > 0)
   for (const line of uses) t.match(line, /^uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/)
 })

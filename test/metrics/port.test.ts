@@ -7,6 +7,7 @@ import { ask, ROUTES } from '../support/tools.ts'
 
 const OWN_PORT = { METRICS: 'true', METRICS_PORT: '0' }
 const LISTENS = 'Metrics listening at '
+const HALF_BODY = 'POST / HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{'
 
 async function start(t: Test, env: NodeJS.ProcessEnv = {}) {
   const service = new Service(
@@ -44,9 +45,11 @@ t.test('it answers while the service starts, and until it has left', async (t) =
   await service.logged('ready')
   const slow = ask(`${url}/sleep?ms=1500`)
   await ask(`${url}/sleep?ms=0`) // behind it
-  const half = connect(Number(new URL(metrics).port), new URL(metrics).hostname).on('error', () => {})
-  await event(half, 'connect')
-  half.write('GET /metrics HTTP/1.1\r\n')
+  for (const half of ['GET /metrics HTTP/1.1\r\n', HALF_BODY]) {
+    const client = connect(Number(new URL(metrics).port), new URL(metrics).hostname).on('error', () => {})
+    await event(client, 'connect')
+    client.write(half)
+  }
   service.child.kill('SIGTERM')
   await service.logged('leaving')
   // The port of the service is closed, a request is in flight.
