@@ -170,6 +170,8 @@ function serve(t: Test, directory: string, start: string): Run {
 }
 
 async function kill({ process, exited }: Run, directory: string): Promise<void> {
+  // Else it could end the server in the moment between, as one that sees its supervisor killed.
+  process.kill('SIGSTOP')
   signalAll([...processesOf(`supervise.ts directory ${directory}`), process.pid as number], 'SIGKILL')
   await exited
 }
