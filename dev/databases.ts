@@ -30,6 +30,15 @@ export async function servingRole(superuserUrl: string, role: string, owner: str
   return databases.map((pathname) => Object.assign(new URL(superuserUrl), { username: role, password, pathname }).href)
 }
 
+/** What `npm run dev` has in a server of its own, made where it is missing: two roles, and a database for the tests. */
+export async function developmentDatabases(superuserUrl: string, name: string): Promise<Record<string, string>> {
+  const databases = [name, `${name}_test`]
+  const owner = `${name}_owner`
+  const [migrationUrl = '', testUrl = ''] = await ownedDatabases(superuserUrl, owner, databases)
+  const [url = ''] = await servingRole(superuserUrl, name, owner, databases)
+  return { DATABASE_URL: url, DATABASE_MIGRATION_URL: migrationUrl, TEST_DATABASE_URL: testUrl }
+}
+
 /** Drops the database with all its connections, and makes it anew for the two roles, which are there. */
 export async function emptyDatabase(superuserUrl: string, name: string, role: string, owner: string): Promise<void> {
   await connected(superuserUrl, async (client) => {

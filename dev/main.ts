@@ -9,7 +9,7 @@ import { loadEnvFile, namesDatabase } from '../src/core/config/env-file.ts'
 import { service } from '../src/core/service.ts'
 import { parts } from '../src/redis/parts.ts'
 import { Changes } from './changes.ts'
-import { ownedDatabases, servingRole } from './databases.ts'
+import { developmentDatabases } from './databases.ts'
 import { openFolder } from './managed-folder.ts'
 import { freePort } from './ports.ts'
 import { startPostgres } from './postgres.ts'
@@ -108,12 +108,7 @@ async function database(): Promise<Record<string, string>> {
   const directory = join(LOCAL, `postgres-${version}`)
   const server = await startPostgres({ version, directory, onExit: (reason) => died('PostgreSQL', reason) })
   running.defer(() => server.close())
-  const { name } = service
-  const databases = [name, `${name}_test`]
-  const owner = `${name}_owner`
-  const [migrationUrl = '', testUrl = ''] = await ownedDatabases(server.url, owner, databases)
-  const [url = ''] = await servingRole(server.url, name, owner, databases)
-  return { DATABASE_URL: url, DATABASE_MIGRATION_URL: migrationUrl, TEST_DATABASE_URL: testUrl }
+  return developmentDatabases(server.url, service.name)
 }
 
 async function redis(): Promise<Record<string, string>> {

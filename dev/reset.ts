@@ -10,7 +10,7 @@ import { parseEnv } from 'node:util'
 import { Client } from 'pg'
 import { loadEnvFile, namesDatabase } from '../src/core/config/env-file.ts'
 import { service } from '../src/core/service.ts'
-import { emptyDatabase, ownedDatabases, servingRole } from './databases.ts'
+import { developmentDatabases, emptyDatabase } from './databases.ts'
 import { alone } from './lock.ts'
 import { startPostgres } from './postgres.ts'
 import { postgresVersion } from './postgres-binaries.ts'
@@ -82,11 +82,7 @@ async function ofStopped(): Promise<Database> {
   const version = postgresVersion(process.env['PG_VERSION'])
   const server = await startPostgres({ version, directory: join(LOCAL, `postgres-${version}`) })
   running.defer(() => server.close())
-  const { name } = service
-  const owner = `${name}_owner`
-  const [migrationUrl] = await ownedDatabases(server.url, owner, [name])
-  const [url] = await servingRole(server.url, name, owner, [name])
-  return { superuserUrl: server.url, env: { DATABASE_URL: url, DATABASE_MIGRATION_URL: migrationUrl } }
+  return { superuserUrl: server.url, env: await developmentDatabases(server.url, service.name) }
 }
 
 /** Throws when it fails; it has said why. */
