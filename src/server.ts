@@ -57,7 +57,11 @@ async function leave(app: FastifyInstance, port: Port): Promise<void> {
   const { NODE_ENV, SHUTDOWN_DELAY_MS, SHUTDOWN_TIMEOUT_MS } = app.config
   await sleep(SHUTDOWN_DELAY_MS ?? (NODE_ENV === 'production' ? PRODUCTION_DELAY_MS : 0))
   const err = new Error('closing took longer than SHUTDOWN_TIMEOUT_MS')
-  setTimeout(() => fail(app, { err, requests: port.unanswered }, 'cannot leave in time'), SHUTDOWN_TIMEOUT_MS)
+  const late = setTimeout(
+    () => fail(app, { err, requests: port.unanswered }, 'cannot leave in time'),
+    SHUTDOWN_TIMEOUT_MS,
+  )
   await port.drain()
   await app.close()
+  clearTimeout(late)
 }
