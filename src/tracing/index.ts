@@ -1,5 +1,6 @@
 import { problemsThatHold, type Settings, text } from '../core/config/settings.ts'
 import type { Feature } from '../core/feature.ts'
+import { agent } from './agent.ts'
 import plugin from './tracing.ts'
 
 /** Those that switch it on, and that a service is most often given. The SDK reads them, and all others, by itself. */
@@ -26,8 +27,9 @@ const tracing: Feature = { name: 'tracing', settings, problems, plugin }
 
 export default tracing
 
-/** What the SDK would only warn of, and replace by a default. */
+/** What the SDK would only warn of, and replace by a default. That of an agent may know more values. */
 function problems(env: NodeJS.ProcessEnv): string[] {
+  if (agent()) return []
   const { OTEL_TRACES_SAMPLER: sampler, OTEL_TRACES_EXPORTER: exporter } = env
   const protocols = ['OTEL_EXPORTER_OTLP_TRACES_PROTOCOL', 'OTEL_EXPORTER_OTLP_PROTOCOL']
   const wrong = protocols.filter((name) => !PROTOCOLS.test(env[name] ?? ''))

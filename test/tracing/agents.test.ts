@@ -51,6 +51,7 @@ async function start(t: Test, { agent, ...options }: Start, receiver: string) {
     OTEL_EXPORTER_OTLP_ENDPOINT: receiver,
     OTEL_METRICS_EXPORTER: 'none',
     OTEL_LOGS_EXPORTER: 'none',
+    OTEL_TRACES_SAMPLER: 'of_the_agent',
     // The others ask the clouds who they are.
     OTEL_NODE_RESOURCE_DETECTORS: 'env',
   }
