@@ -5,7 +5,7 @@ import t, { type Test } from 'tap'
 import { ROOT } from '../support/helper.ts'
 import { Receiver } from '../support/otlp.ts'
 import { preload } from '../support/process.ts'
-import { traced } from './helper.ts'
+import { ROUTES, traced } from './helper.ts'
 
 const API = path.join(ROOT, 'node_modules/@opentelemetry/api')
 
@@ -36,7 +36,7 @@ function agent(api: string, isAround: boolean): string {
 }
 
 const options = (api: string, isAround: boolean) => ({
-  NODE_OPTIONS: `${agent(api, isAround)} --import=${path.join(ROOT, 'test/tracing/routes.ts')}`,
+  NODE_OPTIONS: `${agent(api, isAround)} ${ROUTES}`,
 })
 
 /** The API as an older release has it. */

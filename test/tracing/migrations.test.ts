@@ -1,5 +1,6 @@
 import t from 'tap'
-import { copyProject, database, MIGRATIONS, ROOT, until } from '../support/helper.ts'
+import { unstarted } from '../support/app.ts'
+import { copyProject, database, MIGRATIONS, migrationsFolder, ROOT, until } from '../support/helper.ts'
 import { Receiver } from '../support/otlp.ts'
 import { Service } from '../support/process.ts'
 import { TcpProxy } from '../support/tcp-proxy.ts'
@@ -50,6 +51,19 @@ t.test('one that fails is seen, although the process ends', async (t) => {
   })
   t.match(await receiver.span('migrations'), { status: { code: 'ERROR' } })
   t.notMatch(JSON.stringify(receiver.spans), /hunter2/)
+})
+
+t.test('in this process, which makes spans no more when the service is closed', async (t) => {
+  const receiver = await Receiver.start(t)
+  process.env['OTEL_EXPORTER_OTLP_ENDPOINT'] = receiver.url // the SDK reads it
+  const folder = migrationsFolder(t, { [`${FIRST}.ts`]: `export const up = () => { throw new Error('no') }` })
+  const env = { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url }
+  for (const times of [1, 2]) {
+    const app = await unstarted(t, env, { folder })
+    await t.rejects(app.lifecycle.start())
+    await app.close()
+    t.equal(receiver.spans.filter(({ name, status }) => name === 'migrations' && status.code === 'ERROR').length, times)
+  }
 })
 
 t.test('so is one that SIGTERM comes behind', async (t) => {

@@ -1,6 +1,8 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type {} from '@fastify/otel'
+import { SpanStatusCode } from '@opentelemetry/api'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 
@@ -43,7 +45,11 @@ const routes: FastifyPluginAsync = async (fastify) => {
     log.info('slow')
     await db
       .transaction()
-      .execute((trx) => trx.selectNoFrom(({ fn, val }) => fn('pg_sleep', [val(60)]).as('s')).execute())
+      .execute((trx) => trx.selectNoFrom(({ fn, val }) => fn('pg_sleep', [val(1)]).as('s')).execute())
+    return {}
+  })
+  fastify.get('/traced/told', async (request) => {
+    request.opentelemetry().span?.setStatus({ code: SpanStatusCode.ERROR, message: 'told' })
     return {}
   })
   fastify.get('/traced/health', async () => (await fastify.health.results()).size)

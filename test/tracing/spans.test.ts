@@ -3,7 +3,8 @@ import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { event, ROOT, until } from '../support/helper.ts'
 import { type ReceivedSpan, Receiver } from '../support/otlp.ts'
-import { traced } from './helper.ts'
+import { Service } from '../support/process.ts'
+import { ROUTES, traced } from './helper.ts'
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c'
 const PARENT = 'b7ad6b7169203331'
@@ -109,6 +110,7 @@ t.test('a body, a stream and HEAD keep to the span, and an answer that is an err
 
   t.equal((await ask('/traced/null')).status, 500)
   t.match((await receiver.span('GET /traced/null')).status, { code: 'ERROR' })
+  t.equal(service.logs.filter(({ msg }) => msg === 'request failed').at(-1)?.['err'], null, 'as it was thrown')
 
   await ask('/traced/invalid')
   await ask('/traced/wrong')
@@ -123,9 +125,13 @@ t.test('a body, a stream and HEAD keep to the span, and an answer that is an err
   ])
   t.notMatch(JSON.stringify(failures), /hunter2/, 'their messages have the value')
 
+  // A handler of one's own may say that an answer is a failure; a method that is none of HTTP's has no name of its own.
+  await ask('/traced/told')
+  t.match(await receiver.span('GET /traced/told'), { status: { code: 'ERROR', message: 'told' } })
+
   await until(
     async () => service.logs.filter(({ msg }) => msg === 'request'),
-    (lines) => lines.length === 8,
+    (lines) => lines.length === 9,
   )
   for (const { msg, traceId, spanId, requestId } of service.logs) {
     if (requestId) t.match({ traceId, spanId }, { traceId: /^\w{32}$/, spanId: /^\w{16}$/ }, msg)
@@ -134,15 +140,62 @@ t.test('a body, a stream and HEAD keep to the span, and an answer that is an err
 
 t.test('a client that goes away ends the span', async (t) => {
   const receiver = await Receiver.start(t)
-  const { service, ask } = await traced(t, receiver)
+  const { service, ask } = await traced(t, receiver, {}, { source: ROOT })
   const controller = new AbortController()
-  const asked = ask('/traced/slow', { signal: controller.signal }).catch(() => {})
+  const asked = ask('/traced/slow?token=hunter2', { signal: controller.signal }).catch(() => {})
   const { traceId, spanId } = await service.logged('slow')
   controller.abort()
   await asked
   const span = await receiver.span('GET /traced/slow')
   t.match(span, { traceId, spanId, status: { code: 'ERROR' }, attributes: { 'error.type': 'aborted' } })
   t.match(await service.logged('request'), { traceId, spanId, aborted: true })
+  // What the handler does when nobody waits is no news.
+  await receiver.received(({ name }) => name.startsWith('pg.query:COMMIT'))
+  await ask('/traced/stream')
+  await receiver.span('GET /traced/stream')
+  t.same(
+    service.logs.filter(({ msg }) => msg === 'tracing'),
+    [],
+  )
+})
+
+t.test('a request that is refused while the service starts has a span too', async (t) => {
+  const receiver = await Receiver.start(t)
+  const service = new Service(t, {
+    DATABASE_URL: 'postgres://127.0.0.1:1',
+    OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
+    OTEL_BSP_SCHEDULE_DELAY: '50',
+    NODE_OPTIONS: ROUTES,
+  })
+  const answer = await fetch(`${await service.url()}/traced/stream`)
+  t.equal(answer.status, 503)
+  const { traceId, spanId } = await service.logged('request')
+  t.match(await receiver.span('GET /traced/stream'), {
+    traceId,
+    spanId,
+    status: { code: 'ERROR' },
+    attributes: { 'http.route': '/traced/stream', 'http.response.status_code': 503, 'error.type': '503' },
+  })
+})
+
+t.test('what the SDK has to say is in the log', async (t) => {
+  const receiver = await Receiver.start(t)
+  const env = {
+    OTEL_LOG_LEVEL: 'all',
+    LOG_LEVEL: 'debug',
+    OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json',
+    OTEL_PROPAGATORS: 'own',
+  }
+  const { service, ask } = await traced(t, receiver, env, { source: ROOT })
+  await ask('/traced/stream')
+  await receiver.span('GET /traced/stream')
+  service.child.kill('SIGTERM')
+  t.equal(await service.exited, 0)
+  const lines = service.logs.filter(({ msg }) => msg === 'tracing')
+  const warned = lines.filter(({ level }) => level === 40).map(({ err }) => Object(err).message)
+  t.match(warned.join(), /Propagator "own"/)
+  t.ok(lines.some(({ level }) => level === 20))
+  t.equal(service.output.trim().split('\n').length, service.logs.length, 'and nowhere else')
 })
 
 t.test('what is sampled out is sent nowhere, and the log has its ids', async (t) => {
