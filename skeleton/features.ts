@@ -121,6 +121,7 @@ export interface DB {
     packages: [
       '@fastify/otel',
       '@opentelemetry/api',
+      '@opentelemetry/auto-instrumentations-node',
       '@opentelemetry/exporter-trace-otlp-grpc',
       '@opentelemetry/exporter-trace-otlp-http',
       '@opentelemetry/exporter-trace-otlp-proto',
@@ -130,6 +131,7 @@ export interface DB {
       '@opentelemetry/resources',
       '@opentelemetry/sdk-node',
       '@opentelemetry/sdk-trace',
+      'protobufjs',
     ],
   },
   openapi: {
