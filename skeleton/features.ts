@@ -122,7 +122,6 @@ export interface DB {
       '@fastify/otel',
       '@opentelemetry/api',
       '@opentelemetry/auto-instrumentations-node',
-      '@opentelemetry/exporter-trace-otlp-grpc',
       '@opentelemetry/exporter-trace-otlp-http',
       '@opentelemetry/exporter-trace-otlp-proto',
       '@opentelemetry/instrumentation-ioredis',
