@@ -7,7 +7,6 @@
  */
 import './dev/node-version.js'
 import { readFileSync } from 'node:fs'
-import module from 'node:module'
 import path from 'node:path'
 import { fingerprint } from './dev/fingerprint.js'
 
@@ -25,12 +24,10 @@ if (process.env['npm_lifecycle_event']) {
   }, PARENT_CHECK_MS).unref()
 }
 
-const DIST = path.join(import.meta.dirname, 'dist')
-
 /** Undefined without a build. */
 function built() {
   try {
-    return readFileSync(path.join(DIST, 'fingerprint'), 'utf8')
+    return readFileSync(path.join(import.meta.dirname, 'dist/fingerprint'), 'utf8')
   } catch {
     return undefined
   }
@@ -38,8 +35,7 @@ function built() {
 
 const build = built()
 if (build !== undefined && build === fingerprint(import.meta.dirname)) {
-  module.enableCompileCache(path.join(DIST, 'cache'))
-  await import(path.join(DIST, 'src/server.js'))
+  await import('./serve.js')
 } else {
   if (build !== undefined) console.error('dist/ was built from another source: running the source (npm run build)')
   await import('./src/server.ts')

@@ -111,6 +111,28 @@ export interface DB {
     ],
     packages: ['@prometheus-io/client', 'prom2javascript', '@kubernetes-models/prometheus-operator'],
   },
+  tracing: {
+    description: 'traces for an OpenTelemetry collector, off unless switched on',
+    remove: ['src/tracing', 'test/tracing', 'test/support/otlp.ts', 'docs/tracing.md'],
+    edit: [
+      { file: 'src/app.ts', lines: ["import('./tracing/index.ts')"] },
+      { file: 'dev/build.ts', lines: ['OTEL_TRACES_EXPORTER'] },
+    ],
+    packages: [
+      '@fastify/otel',
+      '@opentelemetry/api',
+      '@opentelemetry/auto-instrumentations-node',
+      '@opentelemetry/exporter-trace-otlp-http',
+      '@opentelemetry/exporter-trace-otlp-proto',
+      '@opentelemetry/instrumentation-ioredis',
+      '@opentelemetry/instrumentation-pg',
+      '@opentelemetry/instrumentation-undici',
+      '@opentelemetry/resources',
+      '@opentelemetry/sdk-node',
+      '@opentelemetry/sdk-trace',
+      'protobufjs',
+    ],
+  },
   openapi: {
     description: 'the description of the API at /docs, and a typed client made of it',
     remove: ['src/openapi', 'test/openapi', 'docs/openapi.md'],

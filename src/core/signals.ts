@@ -6,6 +6,8 @@ import { deadline } from './deadline.ts'
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const
 /** One Ctrl-C reaches npm and the service, and npm passes it on: within this time the same signal is the same one. */
 const SAME_SIGNAL_MS = 1_000
+/** An agent has this long to send what it still holds. */
+const LAST_WORDS_MS = 2_000
 
 interface Leaving {
   /** Finishes what is open. `signal` is undefined after an error that nobody caught. */
@@ -19,6 +21,10 @@ interface Leaving {
 /**
  * Has SIGTERM, SIGINT and an error that nobody caught call `leave`, once, and ends the process when that is done: with 1
  * after an error, else with 0. A signal after the first one, and an error after the first one, end it at once, with 1.
+ *
+ * An agent that was loaded first (OpenTelemetry's, Datadog's) hears of the signal after that. At once it would shut itself
+ * down, and tell nothing of the requests that are still answered; or exit, as the SIGTERM listener of OpenTelemetry's own
+ * guide does.
  *
  * Nothing listens to the signals of an abort (SIGABRT, SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGFPE): process 1 of a
  * container would not die of them, and use a core for ever.
@@ -38,7 +44,21 @@ export function takeSignals({ leave, report, abandon }: Leaving): void {
     if (leaving) return
     leaving = true
     await leave(signal).catch(fail)
-    process.exit(failed ? 1 : 0)
+    process.exitCode = failed ? 1 : 0
+    tellAgents(signal)
+  }
+
+  /** Agents send what they hold when a process ends by itself, of which process.exit() tells them too late. */
+  function tellAgents(signal?: NodeJS.Signals): void {
+    const listeners = agents.filter((agent) => agent.signal === signal)
+    if (listeners.length + process.listenerCount('beforeExit') === 0) process.exit()
+    setTimeout(() => process.exit(), LAST_WORDS_MS).unref()
+    for (const { signal, listener } of listeners) {
+      // Back in its place: signal-exit kills the process where it finds itself alone.
+      process.on(signal, listener)
+      listener(signal)
+    }
+    process.emit('beforeExit', Number(process.exitCode))
   }
 
   function take(signal: NodeJS.Signals): void {
@@ -50,12 +70,14 @@ export function takeSignals({ leave, report, abandon }: Leaving): void {
     taken = signal
     deadline(SAME_SIGNAL_MS, () => {
       taken = 'an old one'
-    })
+    }).unref()
     void end(signal)
   }
 
   const early = process.pid === 1 && earlySignal()
+  const agents = SIGNALS.flatMap((signal) => process.listeners(signal).map((listener) => ({ signal, listener })))
   for (const signal of SIGNALS) process.on(signal, take)
+  for (const { signal, listener } of agents) process.off(signal, listener)
   if (early) take(early)
 
   // From start.js, whose npm is gone. It is no second signal: npm may end while the service leaves.

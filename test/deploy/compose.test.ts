@@ -42,9 +42,10 @@ t.test('the service is configured by its own settings, and stops before Docker l
   const { SHUTDOWN_TIMEOUT_MS } = await configure(t, { DATABASE_URL: 'postgres://localhost/app' })
   const delayMs = 5_000 // SHUTDOWN_DELAY_MS in production
   t.equal(own.length, 7)
-  for (const [name, { environment = {}, stop_grace_period: grace = '' }] of own) {
+  for (const [name, { environment = {}, healthcheck, stop_grace_period: grace = '' }] of own) {
     const { NODE_OPTIONS, ...settings } = environment
     t.match(NODE_OPTIONS, '--max-old-space-size-percentage=', name)
+    if (healthcheck?.test) t.match(healthcheck.test, ['CMD', 'env', '-u', 'NODE_OPTIONS'], 'loads no agent')
     for (const variable of Object.keys(settings)) t.ok(variable in SETTINGS, `${name}: ${variable}`)
     t.ok(Number.parseInt(grace, 10) * 1000 > delayMs + SHUTDOWN_TIMEOUT_MS, name)
   }

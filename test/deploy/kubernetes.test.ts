@@ -117,8 +117,13 @@ for (const overlay of OVERLAYS) {
       t.ok(name in SETTINGS || name === 'NODE_OPTIONS', `${name} is a setting of the service, or of Node`)
 
     const secrets = read('secret.example.yaml')
-    for (const { env, envFrom } of containers) {
-      if (!envFrom) t.match(env, [{ name: 'NODE_OPTIONS', value: '--max-old-space-size-percentage=' }])
+    for (const { env } of containers) {
+      const { value: options } = env.find(({ name }: Manifest) => name === 'NODE_OPTIONS')
+      t.match(
+        options,
+        '--max-old-space-size-percentage=',
+        "a value of its own, to which OpenTelemetry's operator appends",
+      )
       for (const { name: variable, value } of env) {
         if (!variable.endsWith('_FILE')) continue
         const [, name, key] = /^\/run\/secrets\/([^/]+)\/(.+)$/.exec(value) as string[]

@@ -1,14 +1,30 @@
+import { spawnSync } from 'node:child_process'
 import { appendFile, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
 import { build } from '../../dev/build.ts'
 import { copyProject, database, MIGRATIONS, ROOT, sharedDatabase } from '../support/helper.ts'
-import { Service } from '../support/process.ts'
+import { preload, Service } from '../support/process.ts'
 
-const needed = ['start.js', 'dev/build.ts', 'dev/fingerprint.js', 'dev/node-version.js', 'package-lock.json']
+const needed = [
+  'serve.js',
+  'start.js',
+  'dev/build.ts',
+  'dev/fingerprint.js',
+  'dev/node-version.js',
+  'package-lock.json',
+]
 const files = await Promise.all(needed.map(async (name) => [name, await readFile(path.join(ROOT, name), 'utf8')]))
 const directory = await copyProject(t, Object.fromEntries(files))
 await build(directory)
+
+t.test("Docker's health check loads no agent", async (t) => {
+  const image = await readFile(path.join(ROOT, 'Dockerfile'), 'utf8')
+  const [program, ...args] = JSON.parse(/^HEALTHCHECK [^[]+CMD (.+)$/m.exec(image)?.[1] as string)
+  const NODE_OPTIONS = preload('process.exit(7)')
+  const env = { PATH: process.env['PATH'], NODE_OPTIONS, PORT: '1' }
+  t.equal(spawnSync(program, args, { cwd: directory, env }).status, 1, 'nothing listens')
+})
 
 t.test('npm start runs the build while it is one of the source as it is, else the source', async (t) => {
   process.env['TEST_SERVICE'] = 'start.js'

@@ -102,6 +102,26 @@ t.test('a later one ends the service at once', async (t) => {
   t.match(service.logs.at(-1), { msg: 'leaving at once', signal: 'SIGTERM', requests: 0 })
 })
 
+t.test('an agent that was loaded first hears of the signal when all is answered', async (t) => {
+  const agents = {
+    'and sends what it holds': `
+      const later = (msg) => setTimeout(() => console.log(JSON.stringify({ msg })), 200)
+      process.on('SIGTERM', () => later('sent at SIGTERM'))
+      process.once('beforeExit', () => later('sent before exit'))`,
+    'and exits, as its guide says': `process.on('SIGTERM', () => process.exit())`,
+    'and cannot send it': `process.once('beforeExit', () => setInterval(() => {}, 1_000))`,
+  }
+  for (const [name, agent] of Object.entries(agents)) {
+    await t.test(name, async (t) => {
+      const NODE_OPTIONS = `${ROUTES.NODE_OPTIONS} ${preload(agent)}`
+      const running = await start(t, { source: ROOT }, { NODE_OPTIONS })
+      await leaves(t, running, () => running.service.child.kill('SIGTERM'))
+      const sent = running.service.logs.map(({ msg }) => msg).filter((msg) => msg.startsWith('sent'))
+      t.same(sent.sort(), agent.includes('sent') ? ['sent at SIGTERM', 'sent before exit'] : [])
+    })
+  }
+})
+
 t.test('SIGHUP and SIGUSR2 end nothing', async (t) => {
   const running = await start(t, { source: ROOT })
   const { child } = running.service
