@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { NewHistogram, Reading } from '../core/feature.ts'
-import { statusOfAborted } from '../core/requests.ts'
+import { statusOfAborted, type Trace } from '../core/requests.ts'
 
 /** OpenTelemetry's buckets for the duration of a request, in seconds. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
@@ -35,7 +35,7 @@ export function observeRequests(fastify: FastifyInstance, histogram: NewHistogra
     if (active.delete(request)) kind[1]--
     const { url } = request.routeOptions
     const labels = { ...kind[0], ...outcome, ...(url !== undefined && { http_route: url }) }
-    duration.observe(labels, reply.elapsedTime / 1_000)
+    duration.observe(labels, reply.elapsedTime / 1_000, exemplarOf(request.trace))
   }
   fastify.addHook('onRequest', (request, _, done) => {
     if (!request.routeOptions.config.quiet) {
@@ -64,4 +64,9 @@ export function observeRequests(fastify: FastifyInstance, histogram: NewHistogra
 /** A 4xx is an error of the client, and none of the service. */
 function outcomeOf(status: number): Record<string, number> {
   return { http_response_status_code: status, ...(status >= 500 && { error_type: status }) }
+}
+
+/** The ids of a trace that is kept, for those who look for the requests of a bucket. */
+function exemplarOf({ traceId, spanId, isSampled }: Trace): Record<string, string> | undefined {
+  return isSampled ? { trace_id: traceId, span_id: spanId as string } : undefined
 }
