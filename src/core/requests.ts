@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { Logger } from 'pino'
 import { answerTo } from './error-answers.ts'
@@ -84,9 +85,9 @@ function isQuiet({ log, server }: FastifyRequest): boolean {
   return log === server.log
 }
 
-/** The status that was sent before the client went away, if any was. */
+/** The status that was sent before the client went away, if any was. A handler may answer after a refusal, in vain. */
 export function statusOfAborted({ raw, statusCode }: FastifyReply): number | undefined {
-  return raw.headersSent ? statusCode : (raw as Refusable).refusedWith
+  return (raw as Refusable).refusedWith ?? (raw.headersSent ? statusCode : undefined)
 }
 
 function markAnswered(this: Refusable): void {
@@ -175,6 +176,9 @@ export function createFastify({ stream = output }: { stream?: { write(line: stri
   app.server.on('checkExpectation', (request: IncomingMessage, response) =>
     refuseExpectation(app, idOf(request), request.method as string, response),
   )
+
+  // Without a listener Node closes the connection. It leaves the socket without one for errors.
+  app.server.on('connect', (_, socket) => refuseUnreadable(app, { code: 'CONNECT' }, socket as Socket))
 
   // A probe should make no work. A logger of its own costs as much as all else that is done here, so it has none.
   app.addHook('onRoute', (route) => {

@@ -1,5 +1,5 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { service } from '../service.ts'
 import type { CheckResult, Results } from './health.ts'
 import { Liveness, Readiness, Wellness } from './schemas.ts'
@@ -7,8 +7,6 @@ import { Liveness, Readiness, Wellness } from './schemas.ts'
 /** Liveness, readiness and health are routes of their own: a backend that is down must not restart the service. */
 const health: FastifyPluginAsyncTypebox = async (fastify) => {
   const { health, lifecycle } = fastify
-  const serves = (results: Results) =>
-    lifecycle.phase === 'serving' && results.values().every((result) => isOk(result) || !result.required)
 
   // Asks no backend, ever, and stays 200 while draining: a restart would cure neither.
   fastify.get('/health/live', Liveness, async (_, reply) => send(reply, true, { status: 'ok' }))
@@ -38,7 +36,7 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
   const ready = shared('ready', (results) => {
     const checks = [...lifecycle.tasks, ...Array.from(results, ([name, result]) => [name, isOk(result)] as const)]
     return {
-      status: serves(results) ? 'ready' : 'not_ready',
+      status: isReady(fastify, results) ? 'ready' : 'not_ready',
       checks: Object.fromEntries(checks.map(([name, ok]) => [name, ok ? 'passed' : 'failed'])),
       waitingFor: lifecycle.waitingFor,
       draining: lifecycle.phase === 'draining' || undefined,
@@ -47,7 +45,7 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get('/health/ready', Readiness, ready)
 
   const overall = shared('healthy', (results, uptimeSeconds) => ({
-    status: serves(results) ? (results.values().every(isOk) ? 'healthy' : 'degraded') : 'unhealthy',
+    status: isReady(fastify, results) ? (results.values().every(isOk) ? 'healthy' : 'degraded') : 'unhealthy',
     service: service.name,
     version: service.version,
     uptimeSeconds,
@@ -64,6 +62,11 @@ export function send<T>(reply: FastifyReply, ok: boolean, answer: T): T {
   reply.code(ok ? 200 : 503).header('cache-control', 'no-store')
   if (!ok) reply.header('retry-after', '1')
   return answer
+}
+
+/** Whether `/health/ready` says 200. */
+export function isReady({ lifecycle }: FastifyInstance, results: Results): boolean {
+  return lifecycle.phase === 'serving' && results.values().every((result) => isOk(result) || !result.required)
 }
 
 export function isOk({ status }: CheckResult): boolean {
