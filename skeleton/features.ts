@@ -40,6 +40,7 @@ export const features: Record<string, Feature> = {
       'migrations/20261126000000_tenants_own_row.ts',
       'seeds/20261101000000_tenants.ts',
       'bench/reads/by-tenant.ts',
+      'bench/reads/by-tenant-once.ts',
     ],
     edit: [
       { file: 'src/app.ts', lines: ["import('./tenants/index.ts')"] },

@@ -1,5 +1,6 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import { HttpError } from '../core/http-error.ts'
+import { unread } from '../database/opening.ts'
 
 const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i
 
@@ -55,7 +56,7 @@ export async function setTenant<DB>(
   checkTenantId(tenantId)
   // `true`: for this transaction only. The connection goes back to its pool, or pooler, without it.
   const set = sql`select set_config('app.tenant_id', ${tenantId}, true)`
-  if (!active) return void (await set.execute(trx))
+  if (!active) return void (await trx.executeQuery(unread(set.compile(trx))))
   // The tenant of before goes first, because with it the table shows that one alone. `offset 0`: in this order.
   const { rows } = await sql`
     ${set} from (select set_config('app.tenant_id', '', true) as none offset 0) as cleared
