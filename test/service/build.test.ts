@@ -5,7 +5,14 @@ import { build } from '../../dev/build.ts'
 import { copyProject, database, MIGRATIONS, ROOT, sharedDatabase } from '../support/helper.ts'
 import { Service } from '../support/process.ts'
 
-const needed = ['start.js', 'dev/build.ts', 'dev/fingerprint.js', 'dev/node-version.js', 'package-lock.json']
+const needed = [
+  'start.js',
+  'dev/build.ts',
+  'dev/compiled-settings.ts',
+  'dev/fingerprint.js',
+  'dev/node-version.js',
+  'package-lock.json',
+]
 const files = await Promise.all(needed.map(async (name) => [name, await readFile(path.join(ROOT, name), 'utf8')]))
 const directory = await copyProject(t, Object.fromEntries(files))
 await build(directory)
