@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: this service beside what it could be instead, in one run, on one machine, as ratios.
  * Prints the tables and writes them to bench/RESULTS.md. `-- --quick` is for work on the bench: short, and not written;
- * `-- storm start reads replicas costs cache` runs some of it; `-- profile` shows where the time goes.
+ * `-- storm start reads work latency replicas costs cache` runs some of it; `-- profile` shows where the time goes.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
@@ -11,6 +11,7 @@ import manifest from '../package.json' with { type: 'json' }
 import type { Bench, Measured } from './bench.ts'
 import { cache } from './cache.ts'
 import { costs } from './costs.ts'
+import { latency } from './latency.ts'
 import { Load } from './load.ts'
 import dependencies from './package.json' with { type: 'json' }
 import { profile } from './profile.ts'
@@ -20,11 +21,12 @@ import { targetsMarkdown } from './report.ts'
 import { Servers } from './servers.ts'
 import { start } from './start.ts'
 import { storm } from './storm.ts'
+import { work } from './work/measure.ts'
 
 const FOLDER = import.meta.dirname
 const RESULTS = path.join(FOLDER, 'RESULTS.md')
 type Measurement = (bench: Bench) => Promise<Measured>
-const FULL: Record<string, Measurement> = { storm, start, reads, replicas, costs, cache }
+const FULL: Record<string, Measurement> = { storm, start, reads, work, latency, replicas, costs, cache }
 const MEASUREMENTS: Record<string, Measurement> = { ...FULL, profile }
 
 const args = process.argv.slice(2)

@@ -75,7 +75,7 @@ export interface DB {
   },
   transact: {
     description: 'transactions that are tried again when the database says so',
-    remove: ['src/transact', 'test/transact', 'docs/transactions.md'],
+    remove: ['src/transact', 'test/transact', 'docs/transactions.md', 'bench/work/of-transactions.ts'],
   },
   cache: {
     description: 'a cache in Redis, which fails open',

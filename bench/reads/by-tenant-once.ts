@@ -14,6 +14,7 @@ const read: Read = {
       return (await forTenant(db, TENANT_ID, query)).rows[0]
     }
   },
+  least: 0.95,
   atLeast: { times: 0.65, route: '/kysely', what: 'one query of a tenant over the same without' },
 }
 
