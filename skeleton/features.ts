@@ -82,7 +82,7 @@ export interface DB {
     remove: ['src/cache', 'test/cache', 'bench/cache.ts', 'bench/reads/by-cache.ts', 'docs/cache.md'],
     edit: [
       { file: 'src/app.ts', lines: ["import('./cache/index.ts')"] },
-      { file: 'bench/main.ts', lines: ["from './cache.ts'"] },
+      { file: 'bench/main.ts', lines: ["from './cache.ts'", "cache: 'A cache has"] },
       { file: 'bench/main.ts', from: ', cache }', to: ' }' },
       { file: 'bench/main.ts', from: ' costs cache`', to: ' costs`' },
     ],

@@ -23,7 +23,6 @@ const works: Work[] = [
       const payload = JSON.stringify(body)
       return db.insertInto('bench_orders').values({ payload }).returning('id').executeTakeFirstOrThrow()
     },
-    atLeast: { times: 0.95, route: '/insert-pg', what: '2 KB of JSON inserted by Kysely over plain pg' },
   },
   {
     route: '/insert-pg',

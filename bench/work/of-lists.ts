@@ -11,7 +11,6 @@ const works: Work[] = [
     name: '100 rows by Kysely, serialized by their schema',
     schema: { response: { 200: Type.Array(note) } },
     worker: (_, db) => () => db.selectFrom('bench_notes').select(['id', 'text']).limit(ROWS).execute(),
-    atLeast: { times: 0.95, route: '/list-pg', what: '100 rows by Kysely over plain pg with JSON.stringify' },
   },
   {
     route: '/list-pg',

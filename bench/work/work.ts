@@ -17,8 +17,6 @@ export interface Work {
   body?: object
   /** The work of a request. */
   worker(app: FastifyInstance, db: Kysely<Tables>): (body: object) => Promise<unknown>
-  /** How many times as many as this route's must it do. */
-  atLeast?: { times: number; route: string; what: string }
 }
 
 /** Each file but two of this folder holds some: a feature brings its own, and takes it along. */
