@@ -28,7 +28,7 @@ RUN --mount=type=cache,target=/root/.npm,sharing=locked \
     --mount=type=bind,source=.npmrc,target=.npmrc \
     --mount=type=secret,id=npmrc,target=/root/.npmrc \
     npm ci --omit=dev --ignore-scripts --no-audit --no-fund
-COPY dev/build.ts dev/fingerprint.js dev/
+COPY dev/build.ts dev/compiled-settings.ts dev/fingerprint.js dev/
 COPY src src
 COPY migrations migrations
 # As the user that will run it: Node keeps compiled code for each user apart, and readable for nobody else. In the image

@@ -1,10 +1,13 @@
-/** The service with routes to measure: one that answers a constant, and one for each way to read a row by its key. */
-
+/**
+ * The service with routes to measure: one that answers a constant, one for each way to read a row by its key, and one for
+ * each other work.
+ */
 import type { Kysely } from 'kysely'
 import { sql } from 'kysely'
 import service from '../src/app.ts'
 import { createFastify } from '../src/core/requests.ts'
 import { type Note, reads } from './reads/read.ts'
+import { type Tables, works } from './work/work.ts'
 
 /** With one key alone a cache would answer many requests with one look into Redis. */
 const KEYS = 1_000
@@ -20,6 +23,10 @@ const readers = reads.map(({ route, reader }) => {
   app.get(route, { schema: { response: { 200: note } } }, () => read(ids[Math.floor(Math.random() * KEYS)] as string))
   return read
 })
+for (const { route, schema = {}, body, worker } of works) {
+  const work = worker(app, app.db as unknown as Kysely<Tables>)
+  app.route({ method: body ? 'POST' : 'GET', url: route, schema, handler: ({ body }) => work(body as object) })
+}
 app.get('/constant', async () => ({ status: 'ok' }))
 
 await app.listen({ host: app.config.HOST, port: app.config.PORT })

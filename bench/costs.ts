@@ -2,7 +2,7 @@ import { features } from '../src/app.ts'
 import { settingsOf } from '../src/core/config/env.ts'
 import { type Bench, CONNECTIONS, type Measured } from './bench.ts'
 import { makeNotes } from './fixtures.ts'
-import { interleave, Table } from './report.ts'
+import { atLeast, interleave, ratio, Table } from './report.ts'
 import { ROUTES, Run } from './subjects.ts'
 
 /** What can be on or off, by its settings; those that the service does not know are left out. */
@@ -48,5 +48,7 @@ export async function costs({ servers, load, quick }: Bench): Promise<Measured> 
           }),
     ),
   )
-  return { table, targets: [] }
+  const rate = (name: string) => table.values(name, 'perSecond')
+  const logging = ratio(rate('logging on (`info`)'), rate('logging off'))
+  return { table, targets: [atLeast(0.85, 'request with logging on over logging off', logging)] }
 }

@@ -15,5 +15,6 @@ export async function makeNotes(db: Kysely<never>): Promise<void> {
     db,
   )
   await sql`analyze bench_notes`.execute(db)
+  await sql`create table bench_orders (id uuid primary key default gen_random_uuid(), payload jsonb)`.execute(db)
   for (const { prepare } of reads) await prepare?.(db)
 }

@@ -4,12 +4,13 @@
  */
 import autocannon from 'autocannon'
 
-process.on('message', async ({ url, connections, seconds }) => {
+process.on('message', async ({ url, body, connections, seconds }) => {
   const times = []
   let non200 = 0
   const started = performance.now()
   let last = started
-  const run = autocannon({ url, connections, duration: seconds, excludeErrorStats: true })
+  const post = body && { method: 'POST', headers: { 'content-type': 'application/json' }, body }
+  const run = autocannon({ url, connections, duration: seconds, excludeErrorStats: true, ...post })
   run.on('response', (_client, status, _bytes, ms) => {
     times.push(ms)
     if (status !== 200) non200++

@@ -4,6 +4,8 @@ import path from 'node:path'
 
 export interface Job {
   url: string
+  /** JSON, which is posted. */
+  body?: string | undefined
   connections: number
   seconds: number
 }

@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: this service beside what it could be instead, in one run, on one machine, as ratios.
  * Prints the tables and writes them to bench/RESULTS.md. `-- --quick` is for work on the bench: short, and not written;
- * `-- storm start reads replicas costs cache` runs some of it; `-- profile` shows where the time goes.
+ * `-- storm start reads work latency replicas costs cache` runs some of it; `-- profile` shows where the time goes.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
@@ -11,6 +11,7 @@ import manifest from '../package.json' with { type: 'json' }
 import type { Bench, Measured } from './bench.ts'
 import { cache } from './cache.ts'
 import { costs } from './costs.ts'
+import { latency } from './latency.ts'
 import { Load } from './load.ts'
 import dependencies from './package.json' with { type: 'json' }
 import { profile } from './profile.ts'
@@ -20,11 +21,26 @@ import { targetsMarkdown } from './report.ts'
 import { Servers } from './servers.ts'
 import { start } from './start.ts'
 import { storm } from './storm.ts'
+import { work } from './work/measure.ts'
 
 const FOLDER = import.meta.dirname
 const RESULTS = path.join(FOLDER, 'RESULTS.md')
 type Measurement = (bench: Bench) => Promise<Measured>
-const FULL: Record<string, Measurement> = { storm, start, reads, replicas, costs, cache }
+const FULL: Record<string, Measurement> = { storm, start, reads, work, latency, replicas, costs, cache }
+/** What each is for. */
+const PURPOSES: Record<string, string> = {
+  storm:
+    'A probe comes every second from each orchestrator and balancer, and most often on the worst day. It must cost hardly more than a constant answer, and the backends nothing.',
+  start: 'A replica that an autoscaler asks for, or a rollout, is of use once it is ready.',
+  reads:
+    'Most requests read a row by its key, many of them a row of a tenant. The library and the pool must cost little beside it.',
+  work: 'What requests do otherwise: a body to validate and insert, a list to serialize, a transaction.',
+  latency:
+    'Between a service and its database there is a network, and often a pooler. There the trips to the database decide.',
+  replicas: 'A whole deployment starts at once after an outage, and shares the migration lock.',
+  costs: 'What is on by default, and what can be switched on, on a request that does nothing else.',
+  cache: 'A cache has to be cheaper than what it spares.',
+}
 const MEASUREMENTS: Record<string, Measurement> = { ...FULL, profile }
 
 const args = process.argv.slice(2)
@@ -64,7 +80,8 @@ async function run(): Promise<string> {
     `Medians (least–most) of interleaved rounds, in ${minutes} minutes${quick ? ', `--quick`: no result' : ''}. ` +
       '**bare**: Fastify with a constant answer, no backend, no log. **naive**: the same libraries as their READMEs show ' +
       'them. Everything runs on this machine at the same time: compare rows, not runs.\n',
-    '## Targets\n',
+    ...Object.keys(FULL).map((name) => `- **${name}**: ${PURPOSES[name]}`),
+    '\n## Targets\n',
     'Ratios are the median of the ratios of each round; counts are the worst of all rounds.\n',
     targetsMarkdown(measured.flatMap(({ targets }) => targets)),
     ...measured.map(({ table }) => table.markdown()),

@@ -34,8 +34,8 @@ export async function start({ servers, quick }: Bench): Promise<Measured> {
   return {
     table,
     targets: [
-      atMost(0.55, 'start to ready over naive', ratio(of(THIS.name), of(NAIVE.name))),
-      atMost(1.1, 'start to ready over bare', ratio(of(THIS.name), of(BARE.name))),
+      atMost(0.5, 'start to ready over naive', ratio(of(THIS.name), of(NAIVE.name))),
+      atMost(1.25, 'start to ready over bare', ratio(of(THIS.name), of(BARE.name))),
     ],
   }
 }

@@ -10,22 +10,19 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import * as esbuild from 'esbuild'
+import { compiledSettings } from './compiled-settings.ts'
 import { fingerprint } from './fingerprint.js'
 
 const ROOT = path.join(import.meta.dirname, '..')
 
-/**
- * env-schema has Ajv compile the schema of JSON Schema, at each boot, to check schemas that are constants and that the
- * tests of the source have checked; and optimize a function that is called once. Without, boot takes a sixth less.
- */
-const trustSchemas: esbuild.Plugin = {
-  name: 'trust-schemas',
-  setup({ onLoad }) {
-    onLoad({ filter: /\/env-schema\/index\.js$/ }, async ({ path: file }) => {
-      const code = await readFile(file, 'utf8')
-      const contents = code.replace('new Ajv({', '$& meta: false, validateSchema: false, code: { optimize: false },')
-      if (contents === code) throw new Error('env-schema makes its Ajv otherwise than it did')
-      return { contents }
+/** The settings are those of the project's own folder: what they are, its modules say. */
+const settings: esbuild.Plugin = {
+  name: 'settings',
+  setup({ initialOptions: { absWorkingDir = ROOT }, onLoad }) {
+    onLoad({ filter: /\/env-schema\/index\.js$/ }, async () => {
+      const load = (file: string) => import(path.join(absWorkingDir, file))
+      const [{ settingsOf }, { features }] = await Promise.all([load('src/core/config/env.ts'), load('src/app.ts')])
+      return { contents: compiledSettings(settingsOf(features)), resolveDir: path.join(ROOT, 'node_modules') }
     })
   },
 }
@@ -68,7 +65,7 @@ export async function build(root = ROOT, dist = path.join(root, 'dist')): Promis
     legalComments: 'none',
     minifyWhitespace: true,
     lineLimit: 120,
-    plugins: [trustSchemas, staticFeatures],
+    plugins: [settings, staticFeatures],
   })
   await warmUp(dist)
   writeFileSync(path.join(dist, 'fingerprint'), fingerprint(root))

@@ -14,7 +14,7 @@ export function fingerprint(root) {
     .map(({ parentPath, name }) => path.relative(root, path.join(parentPath, name)))
     .sort()
   const hash = createHash('sha256')
-  for (const file of ['package.json', 'package-lock.json', 'dev/build.ts', ...files]) {
+  for (const file of ['package.json', 'package-lock.json', 'dev/build.ts', 'dev/compiled-settings.ts', ...files]) {
     hash.update(`${file}\n`).update(readFileSync(path.join(root, file)))
   }
   return hash.digest('hex')

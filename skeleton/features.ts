@@ -40,6 +40,7 @@ export const features: Record<string, Feature> = {
       'migrations/20261126000000_tenants_own_row.ts',
       'seeds/20261101000000_tenants.ts',
       'bench/reads/by-tenant.ts',
+      'bench/reads/by-tenant-once.ts',
     ],
     edit: [
       { file: 'src/app.ts', lines: ["import('./tenants/index.ts')"] },
@@ -74,14 +75,14 @@ export interface DB {
   },
   transact: {
     description: 'transactions that are tried again when the database says so',
-    remove: ['src/transact', 'test/transact', 'docs/transactions.md'],
+    remove: ['src/transact', 'test/transact', 'docs/transactions.md', 'bench/work/of-transactions.ts'],
   },
   cache: {
     description: 'a cache in Redis, which fails open',
     remove: ['src/cache', 'test/cache', 'bench/cache.ts', 'bench/reads/by-cache.ts', 'docs/cache.md'],
     edit: [
       { file: 'src/app.ts', lines: ["import('./cache/index.ts')"] },
-      { file: 'bench/main.ts', lines: ["from './cache.ts'"] },
+      { file: 'bench/main.ts', lines: ["from './cache.ts'", "cache: 'A cache has"] },
       { file: 'bench/main.ts', from: ', cache }', to: ' }' },
       { file: 'bench/main.ts', from: ' costs cache`', to: ' costs`' },
     ],

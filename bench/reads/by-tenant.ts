@@ -3,11 +3,12 @@ import { tenantTable } from '../../src/tenants/columns.ts'
 import { withTenant } from '../../src/tenants/with-tenant.ts'
 import type { Note, Read } from './read.ts'
 
-const TENANT_ID = '0b6cbd0d-7c6b-4e0c-9ee1-8b4c44b9a1a0'
+export const TENANT_ID = '0b6cbd0d-7c6b-4e0c-9ee1-8b4c44b9a1a0'
 
-/** Three statements more than a plain read: begin, the tenant, commit. */
+/** Two trips to the database: begin, the tenant and the read; and commit. */
 const read: Read = {
   route: '/tenant',
+  least: 0.5,
   name: '`withTenant`',
 
   async prepare(db) {

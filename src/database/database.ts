@@ -1,11 +1,12 @@
 import fastifyPostgres from '@fastify/postgres'
 import fp from 'fastify-plugin'
-import { Kysely, PostgresDialect } from 'kysely'
+import { Kysely } from 'kysely'
 import pg from 'pg'
 import { deadlineSignal } from '../core/deadline.ts'
 import { reasonOf } from '../core/reasons.ts'
 import { failureLog, retry } from '../core/retry.ts'
 import { clearText, connectionOptions } from './connection.ts'
+import { ServiceDialect } from './dialect.ts'
 import { guard } from './guard.ts'
 import { ServicePool } from './pool.ts'
 import { Probe } from './probe.ts'
@@ -41,7 +42,7 @@ export default fp(
         config.DATABASE_IDLE_TRANSACTION_TIMEOUT_MS ?? config.DATABASE_STATEMENT_TIMEOUT_MS,
     })
     const pool = fastify.pg.pool as ServicePool
-    fastify.decorate('db', new Kysely<DB>({ dialect: new PostgresDialect({ pool }) }))
+    fastify.decorate('db', new Kysely<DB>({ dialect: new ServiceDialect({ pool }) }))
 
     const onLost = () => health.invalidate()
     const check = () => probe.check(deadlineSignal(config.HEALTH_TIMEOUT_MS))

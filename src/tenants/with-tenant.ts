@@ -1,5 +1,6 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import { HttpError } from '../core/http-error.ts'
+import { unread } from '../database/opening.ts'
 
 const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i
 
@@ -27,10 +28,20 @@ export async function withTenant<DB, T>(
   run: (trx: Transaction<DB>) => Promise<T>,
   options?: TenantOptions,
 ): Promise<T> {
-  return db.transaction().execute(async (trx) => {
+  const trx = await db.startTransaction().execute()
+  try {
     await setTenant(trx, tenantId, options)
-    return run(trx)
-  })
+    const result = await run(trx)
+    await trx.commit().execute()
+    return result
+  } catch (err) {
+    // Kysely's own transaction() throws the error of its ROLLBACK instead, which fails on a connection that is lost.
+    await trx
+      .rollback()
+      .execute()
+      .catch(() => {})
+    throw err
+  }
 }
 
 /**
@@ -42,15 +53,19 @@ export async function setTenant<DB>(
   tenantId: string,
   { active = false }: TenantOptions = {},
 ): Promise<void> {
-  // What is no string could read as one id here and as another one in the query.
-  if (typeof tenantId !== 'string' || !UUID.test(tenantId)) throw new TypeError('The tenant id is not a UUID')
+  checkTenantId(tenantId)
   // `true`: for this transaction only. The connection goes back to its pool, or pooler, without it.
   const set = sql`select set_config('app.tenant_id', ${tenantId}, true)`
-  if (!active) return void (await set.execute(trx))
+  if (!active) return void (await trx.executeQuery(unread(set.compile(trx))))
   // The tenant of before goes first, because with it the table shows that one alone. `offset 0`: in this order.
   const { rows } = await sql`
     ${set} from (select set_config('app.tenant_id', '', true) as none offset 0) as cleared
      cross join lateral (
        select from tenants where id = ${tenantId} and is_active and cleared.none = '' offset 0) as tenant`.execute(trx)
   if (rows.length === 0) throw new TenantInactiveError()
+}
+
+export function checkTenantId(tenantId: string): void {
+  // What is no string could read as one id here and as another one in the query.
+  if (typeof tenantId !== 'string' || !UUID.test(tenantId)) throw new TypeError('The tenant id is not a UUID')
 }

@@ -10,6 +10,7 @@ const needed = [
   'serve.js',
   'start.js',
   'dev/build.ts',
+  'dev/compiled-settings.ts',
   'dev/fingerprint.js',
   'dev/node-version.js',
   'package-lock.json',

@@ -149,6 +149,18 @@ t.test('an open transaction can be given a tenant', async (t) => {
   t.same(seen, [[], [mine]])
 })
 
+t.test('the first error is told, not that of the rollback on a connection that is lost', async (t) => {
+  const settings = { DATABASE_QUERY_TIMEOUT_MS: '300', DATABASE_STATEMENT_TIMEOUT_MS: '0' }
+  const app = await build(t, { DATABASE_URL: await database(t), ...settings }, async (fastify) => {
+    fastify.get('/nap', () => withTenant(fastify.db, randomUUID(), (trx) => sql`select pg_sleep(60)`.execute(trx)))
+  })
+  t.equal((await app.inject('/nap')).statusCode, 503)
+  t.match(
+    app.logs.find(({ msg }) => msg === 'backend unavailable'),
+    { reason: 'timeout', err: { code: 'ETIMEDOUT' } },
+  )
+})
+
 t.test('64 tenants at once over 8 connections, in random order, each see their own rows alone', async (t) => {
   const { db, texts, ids } = await notes(t, { tenants: 64, max: 8 })
   const visits = await Promise.all(
