@@ -89,6 +89,11 @@ export class Cache {
     return new Map(Array.from(this.#functions, ([name, { lookups }]) => [name, lookups]))
   }
 
+  /** How often each part has failed. */
+  get failures(): Failures['counts'] {
+    return this.#shared.failures.counts
+  }
+
   /** Invalidations that Redis has not taken. */
   get owed(): number {
     return this.#shared.versions.invalidations.owed

@@ -6,8 +6,9 @@ import { CLOSED } from './commands.ts'
 /** What can fail: three of them ask Redis, the others run what `define` was given. */
 export type Part = 'read' | 'write' | 'invalidate' | 'refresh' | 'key' | 'references' | 'ttl' | 'value' | 'listener'
 
-/** Logs what fails, each kind once a minute, and when Redis works again. */
+/** Counts what fails, and logs it, each kind once a minute, and when Redis works again. */
 export class Failures {
+  readonly counts = new Map<Part, number>()
   readonly #log: FastifyBaseLogger
   readonly #failures: ReturnType<typeof failureLog>
   readonly #failing = new Set<Part>()
@@ -18,6 +19,7 @@ export class Failures {
   }
 
   failed(part: Part, err: unknown, cache?: string): void {
+    this.counts.set(part, (this.counts.get(part) ?? 0) + 1)
     const { code, message } = redact(err)
     // Away is away, whatever was asked.
     const kind = err === CLOSED ? message : [part, cache, reasonOf(err), code ?? message.split(' ', 1)[0]].join(' ')

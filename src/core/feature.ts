@@ -10,6 +10,11 @@ import { type ErrorReasons, learnReasons } from './reasons.ts'
  */
 export type Reading = [name: string, help: string, values: [labels: Record<string, string>, value: number][]]
 
+/** Makes a histogram. Its `observe` is told of each value, such as a duration in seconds. */
+export type NewHistogram = (options: { name: string; help: string; labelNames: string[]; buckets: number[] }) => {
+  observe(labels: Record<string, string | number>, value: number): void
+}
+
 export interface FeatureOptions {
   features: Feature[]
   /** The project's migrations/ unless given. */
@@ -37,8 +42,11 @@ export interface Feature {
   plugin?: FastifyPluginAsync<FeatureOptions> | FastifyPluginCallback<FeatureOptions>
   /** Registered once every plugin is. */
   routes?: FastifyPluginAsync
-  /** Loaded where there are metrics, and read by each scrape. */
-  metrics?(): Promise<{ metrics(app: FastifyInstance): Reading[] }>
+  /** Loaded where there are metrics. Each scrape reads `metrics`; `observe` is called once, before the port opens. */
+  metrics?(): Promise<{
+    metrics(app: FastifyInstance): Reading[]
+    observe?(app: FastifyInstance, histogram: NewHistogram): void
+  }>
   /** Optional folders inside of its own, with settings and errors of their own. */
   parts?: Feature[]
 }

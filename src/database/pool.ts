@@ -14,6 +14,8 @@ interface PoolEvents {
   onRefused?(err: unknown): void
   /** A caller has waited in vain. Every connection has been in use for `exhaustedMs`. */
   onExhausted?(err: unknown, exhaustedMs: number): void
+  /** A caller has a connection, for which it has waited so long. */
+  onLent?(ms: number): void
   /** Nobody waits any more. */
   onFree?(): void
   /** A connection was given back inside of a transaction. */
@@ -66,13 +68,15 @@ export class ServicePool extends pg.Pool {
     for (let idle = this.idleCount; idle > 0; idle--) super.connect().then(close, () => {})
   }
 
-  async #connect(isFirst = true): Promise<pg.PoolClient> {
-    const asked = performance.now()
+  async #connect(asked = performance.now(), isFirst = true): Promise<pg.PoolClient> {
     try {
       const lent = super.connect()
       if (this.waitingCount > this.idleCount) this.#exhaustedAt ??= asked
       const client = await lent
-      if (!this.#useless.has(client)) return this.#lend(client)
+      if (!this.#useless.has(client)) {
+        this.events.onLent?.(performance.now() - asked)
+        return this.#lend(client)
+      }
       close(client)
     } catch (err) {
       if (!(isFirst && this.#hasPaused(err, asked))) {
@@ -80,7 +84,7 @@ export class ServicePool extends pg.Pool {
         throw err
       }
     }
-    return this.#connect(false)
+    return this.#connect(asked, false)
   }
 
   /** After a pause of the process pg-pool's timer runs before the pool sees a connection that became ready in it. */

@@ -28,6 +28,7 @@ t.test('Prometheus can read it', async (t) => {
     fastify.get('/things/:id', async () => 'thing')
   })
   for (const url of ['/things/1', '/%']) await app.inject(url)
+  await app.pg.query('select 1')
   const answer = await app.inject('/metrics')
   t.match(app.logs.at(-1), { level: 20, msg: 'request', route: '/metrics' }, 'as a probe is')
   t.match(answer.headers, { 'content-type': /^text\/plain; version=0.0.4/, 'cache-control': 'no-store' })
@@ -36,12 +37,15 @@ t.test('Prometheus can read it', async (t) => {
   const types = Object.entries(metrics).map(([name, { type }]) => `${name} ${type}`)
   for (const metric of [
     'target_info gauge',
+    'lifecycle_phase gauge',
+    'health_ready gauge',
     'health_check_status gauge',
     'health_check_latency_seconds gauge',
     'db_client_connection_count gauge',
     'db_client_connection_max gauge',
     'db_client_connection_pending_requests gauge',
     'db_client_connection_timeouts_total counter',
+    'db_client_connection_wait_time_seconds histogram',
     'migrations gauge',
     'nodejs_eventloop_delay_max_seconds gauge',
     'nodejs_eventloop_delay_p99_seconds gauge',
@@ -49,9 +53,12 @@ t.test('Prometheus can read it', async (t) => {
     'process_cpu_time_seconds_total counter',
     'process_memory_usage_bytes gauge',
     'process_uptime_seconds gauge',
+    'process_start_time_seconds gauge',
     'v8js_memory_heap_used_bytes gauge',
+    'v8js_heap_size_limit_bytes gauge',
     'http_server_request_duration_seconds histogram',
     'http_server_refused_requests_total counter',
+    'http_server_dropped_connections_total counter',
     'log_lines_lost_total counter',
   ]) {
     t.ok(types.includes(metric), metric)
@@ -143,7 +150,8 @@ t.test('a client that goes away before the end of its answer is counted', async 
       ({ length }) => length > 0,
     )
     t.match(sample, { count: 1 })
-    t.same(sample?.labels, { http_request_method: 'GET', http_route: route, error_type: 'aborted', ...sent })
+    const labels = { http_request_method: 'GET', url_scheme: 'http', http_route: route, error_type: 'aborted' }
+    t.same(sample?.labels, { ...labels, ...sent })
   }
 })
 
@@ -175,7 +183,7 @@ t.test('random URLs and methods make no more series', async (t) => {
   t.ok(series.length < 12, 'the methods that Fastify serves, and one more')
   t.same(
     series.filter(({ labels }) => labels['http_request_method'] === '_OTHER').map(({ labels }) => labels),
-    [{ http_request_method: '_OTHER', http_response_status_code: '404' }],
+    [{ http_request_method: '_OTHER', url_scheme: 'http', http_response_status_code: '404' }],
   )
 })
 

@@ -97,6 +97,12 @@ class Health {
     return flight
   }
 
+  /** Whether `/health/ready` says 200. */
+  isReady(results: Results): boolean {
+    const { phase } = this.#app.lifecycle
+    return phase === 'serving' && results.values().every(({ required, status }) => status === 'ok' || !required)
+  }
+
   #remember(results: Results): void {
     for (const [name, result] of results) this.#logChange(name, result)
     const { HEALTH_CACHE_MS: cacheMs } = this.#app.config
@@ -143,5 +149,5 @@ export default fp(
     // By then every plugin has added its checks, also the service's own.
     fastify.addHook('onReady', async () => fastify.health.verify())
   },
-  { name: 'health', fastify: '5.x', dependencies: ['env'] },
+  { name: 'health', fastify: '5.x', dependencies: ['env', 'lifecycle'] },
 )

@@ -7,8 +7,6 @@ import { Liveness, Readiness, Wellness } from './schemas.ts'
 /** Liveness, readiness and health are routes of their own: a backend that is down must not restart the service. */
 const health: FastifyPluginAsyncTypebox = async (fastify) => {
   const { health, lifecycle } = fastify
-  const serves = (results: Results) =>
-    lifecycle.phase === 'serving' && results.values().every((result) => isOk(result) || !result.required)
 
   // Asks no backend, ever, and stays 200 while draining: a restart would cure neither.
   fastify.get('/health/live', Liveness, async (_, reply) => send(reply, true, { status: 'ok' }))
@@ -38,7 +36,7 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
   const ready = shared('ready', (results) => {
     const checks = [...lifecycle.tasks, ...Array.from(results, ([name, result]) => [name, isOk(result)] as const)]
     return {
-      status: serves(results) ? 'ready' : 'not_ready',
+      status: health.isReady(results) ? 'ready' : 'not_ready',
       checks: Object.fromEntries(checks.map(([name, ok]) => [name, ok ? 'passed' : 'failed'])),
       waitingFor: lifecycle.waitingFor,
       draining: lifecycle.phase === 'draining' || undefined,
@@ -47,7 +45,7 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get('/health/ready', Readiness, ready)
 
   const overall = shared('healthy', (results, uptimeSeconds) => ({
-    status: serves(results) ? (results.values().every(isOk) ? 'healthy' : 'degraded') : 'unhealthy',
+    status: health.isReady(results) ? (results.values().every(isOk) ? 'healthy' : 'degraded') : 'unhealthy',
     service: service.name,
     version: service.version,
     uptimeSeconds,

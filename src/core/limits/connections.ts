@@ -14,6 +14,8 @@ type Hit = 'closedIdle' | 'refused' | 'dropped'
  * ones never keep a probe out. Where all are busy, or new, a few more are let in, and of those only probes are served.
  */
 export class Connections {
+  /** How many were closed at once, because all others were busy, and those above the limit too. */
+  dropped = 0
   /** By when each was last used: opened, or answered. */
   readonly #open = new Map<Socket, number>()
   readonly #late = new WeakSet<Socket>()
@@ -58,6 +60,7 @@ export class Connections {
     if (full) {
       if (this.#open.size >= this.#limit + SPARE_CONNECTIONS && !this.#closeIdlest(0)) {
         socket.destroy()
+        this.dropped++
         this.#hit('dropped')
         return
       }
