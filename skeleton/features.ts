@@ -26,6 +26,8 @@ export interface Feature extends Part {
   description: string
   /** What a service that is under way has to heed. */
   note?: string
+  /** The feature without which it is of no use, and goes too. */
+  needs?: string
 }
 
 export const features: Record<string, Feature> = {
@@ -88,6 +90,7 @@ export interface DB {
   },
   metrics: {
     description: '/metrics for Prometheus, off unless switched on',
+    note: '`observability` needs it, and goes too',
     remove: [
       'src/metrics',
       'src/core/metrics.ts',
@@ -110,6 +113,44 @@ export interface DB {
       { file: 'docs/kubernetes.md', lines: ['| `components/service-monitor` |', '-metrics`, of the component |'] },
     ],
     packages: ['@prometheus-io/client', 'prom2javascript', '@kubernetes-models/prometheus-operator'],
+  },
+  observability: {
+    description: 'a Grafana dashboard and alerts for Prometheus, and both in Compose',
+    needs: 'metrics',
+    remove: [
+      'deploy/observability',
+      'test/deploy/observability.test.ts',
+      'test/support/prometheus.ts',
+      'test/support/dashboard.ts',
+      'docs/pictures',
+    ],
+    edit: [
+      { file: 'compose.yaml', lines: ['deploy/observability/compose.yaml'] },
+      {
+        file: 'deploy/compose/compose.yaml',
+        from: `  observed-service:
+    <<: [*service, *published]
+    profiles: [variants]
+    environment:
+      <<: [*environment, *owner]
+      METRICS: 'true'
+      OTEL_EXPORTER_OTLP_ENDPOINT: http://traces:4318
+    depends_on:
+      <<: *backends
+      prometheus: { condition: service_healthy }
+      grafana: { condition: service_healthy }
+      traces: { condition: service_healthy }
+
+`,
+      },
+      { file: 'deploy/compose/compose.yaml', lines: ['#   observed-service '] },
+      { file: 'dev/compose.ts', lines: ["'PUBLISH_GRAFANA_PORT'", "'PUBLISH_PROMETHEUS_PORT'"] },
+      { file: 'docs/compose.md', lines: ['| `observed-service` |'] },
+      { file: '.ci/run', from: ' prometheus' },
+      { file: '.github/workflows/ci.yml', from: ' prometheus' },
+      { file: '.github/workflows/ci.yml', lines: ['observed-service'] },
+      { file: '.github/dependabot.yml', lines: ['- /deploy/observability'] },
+    ],
   },
   openapi: {
     description: 'the description of the API at /docs, and a typed client made of it',
@@ -174,7 +215,16 @@ export interface DB {
   },
   compose: {
     description: 'Docker Compose: the service with its backends, in variants',
-    remove: ['compose.yaml', 'deploy/compose', 'dev/compose.ts', 'test/deploy/compose.test.ts', 'docs/compose.md'],
+    remove: [
+      'compose.yaml',
+      'deploy/compose',
+      'deploy/observability/compose.yaml',
+      'deploy/observability/prometheus.yml',
+      'deploy/observability/grafana',
+      'dev/compose.ts',
+      'test/deploy/compose.test.ts',
+      'docs/compose.md',
+    ],
     edit: [
       { file: 'dev/docs.ts', lines: ["from './compose.ts'", 'composeSettings('] },
       { file: 'dev/docs.ts', from: ' + composeExample()' },
@@ -189,12 +239,15 @@ export interface DB {
             curl --fail http://localhost:3000/health
             docker compose --profile variants down --volumes
           done
+          docker compose up --wait --wait-timeout 300 observed-service && docker compose --profile variants down --volumes
 `,
       },
       {
         file: '.github/dependabot.yml',
         from: `  - package-ecosystem: docker-compose
-    directory: /deploy/compose
+    directories:
+      - /deploy/compose
+      - /deploy/observability
     schedule:
       interval: weekly
     cooldown:
