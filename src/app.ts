@@ -7,6 +7,7 @@ export const features = [
   ...core,
   ...(await compose(
     // A feature is its folder and its line here, in the order of boot. Delete both, and the service is without it.
+    import('./tracing/index.ts'),
     import('./database/index.ts'),
     import('./redis/index.ts'),
     import('./cache/index.ts'),

@@ -16,6 +16,7 @@ takeSignals({
     const served = app?.lifecycle?.phase === 'serving'
     app?.lifecycle?.drain()
     if (app && port && served) await leave(app, port)
+    else await app?.lifecycle?.flush()
   },
   report(err) {
     if (app) app.log.fatal({ err }, 'uncaught error')
@@ -43,13 +44,11 @@ try {
   app.log.info('ready')
 } catch (err) {
   // A signal during the start ends the start tasks, which is no failure.
-  if (app.lifecycle?.phase !== 'draining') fail(app, { err }, 'cannot start')
-}
-
-/** Logs once and exits 1. What its reader has not taken of the log by then it can take for a second. */
-function fail({ log }: FastifyInstance, why: { err: unknown; requests?: number }, message: string): never {
-  log.fatal(why, message)
-  process.exit(1)
+  if (app.lifecycle?.phase !== 'draining') {
+    app.log.fatal({ err }, 'cannot start')
+    await app.lifecycle?.flush()
+    process.exit(1)
+  }
 }
 
 /** Serves on, unready, for the delay; then has `SHUTDOWN_TIMEOUT_MS` to answer what is open and close the rest. */
@@ -57,7 +56,11 @@ async function leave(app: FastifyInstance, port: Port): Promise<void> {
   const { NODE_ENV, SHUTDOWN_DELAY_MS, SHUTDOWN_TIMEOUT_MS } = app.config
   await sleep(SHUTDOWN_DELAY_MS ?? (NODE_ENV === 'production' ? PRODUCTION_DELAY_MS : 0))
   const err = new Error('closing took longer than SHUTDOWN_TIMEOUT_MS')
-  setTimeout(() => fail(app, { err, requests: port.unanswered }, 'cannot leave in time'), SHUTDOWN_TIMEOUT_MS)
+  app.lifecycle.endsAt = performance.now() + SHUTDOWN_TIMEOUT_MS
+  setTimeout(() => {
+    app.log.fatal({ err, requests: port.unanswered }, 'cannot leave in time')
+    process.exit(1)
+  }, SHUTDOWN_TIMEOUT_MS)
   await port.drain()
   await app.close()
 }

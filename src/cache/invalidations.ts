@@ -1,4 +1,5 @@
 import type { Cluster, Redis } from 'ioredis'
+import { inBackground } from '../core/background.ts'
 import { type Command, newToken, type Outcome, runAll } from './commands.ts'
 import type { Failures } from './failures.ts'
 
@@ -118,13 +119,15 @@ export class Invalidations {
   #settleLater(): void {
     if (this.#owed.size === 0 || this.#next || this.#redis.status !== 'ready') return
     const waitMs = Math.max(0, this.#triedAt + RETRY_MS - performance.now())
-    this.#next = setTimeout(async () => {
-      this.#triedAt = performance.now()
-      if (this.#owed.values().some(({ since }) => this.#triedAt - since > MAX_OWED_MS)) this.#oweEverything()
-      await this.#settle([...this.#owed])
-      this.#next = undefined
-      this.#settleLater()
-    }, waitMs).unref()
+    this.#next = inBackground(() => setTimeout(() => this.#settleOwed(), waitMs).unref())
+  }
+
+  async #settleOwed(): Promise<void> {
+    this.#triedAt = performance.now()
+    if (this.#owed.values().some(({ since }) => this.#triedAt - since > MAX_OWED_MS)) this.#oweEverything()
+    await this.#settle([...this.#owed])
+    this.#next = undefined
+    this.#settleLater()
   }
 }
 

@@ -10,10 +10,15 @@ import { type ErrorReasons, learnReasons } from './reasons.ts'
  */
 export type Reading = [name: string, help: string, values: [labels: Record<string, string>, value: number][]]
 
-/** Makes a histogram. Its `observe` is told of each value, such as a duration in seconds. */
+/**
+ * Makes a histogram. Its `observe` is told of each value, such as a duration in seconds, and where there is a trace of
+ * it, the ids of that.
+ */
 export type NewHistogram = (options: { name: string; help: string; labelNames: string[]; buckets: number[] }) => {
-  observe(labels: Record<string, string | number>, value: number): void
+  observe(labels: Labels, value: number, exemplar?: Record<string, string>): void
 }
+
+type Labels = Record<string, string | number>
 
 export interface FeatureOptions {
   features: Feature[]

@@ -42,6 +42,10 @@ class Lifecycle {
   readonly tasks = new Map<string, boolean>()
   /** All of them, by name. */
   readonly runs = new Map<string, StartTask>()
+  /** What must not be lost when the process ends, whether it has served or not. */
+  readonly flushes: (() => Promise<void>)[] = []
+  /** When the process ends, however far it is: by `performance.now()`. */
+  endsAt = Number.POSITIVE_INFINITY
   readonly #abort = new AbortController()
 
   /**
@@ -69,6 +73,11 @@ class Lifecycle {
     this.waitingFor = undefined
     this.phase = 'serving'
     this.started = true
+  }
+
+  /** Before an exit that closes nothing. */
+  async flush(): Promise<void> {
+    await Promise.all(this.flushes.map((flush) => flush()))
   }
 
   /** From here on readiness says no, and start tasks that still run are told to stop. */

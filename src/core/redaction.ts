@@ -25,7 +25,7 @@ const LINE = /.*/y
  * object. pino's `redact` knows paths, not names at any depth, and nothing of texts.
  */
 export function redactLine(line: string): string {
-  if (!SUSPECT.test(line) && !(line.includes('://') && line.includes('@'))) return line
+  if (!isSuspect(line)) return line
   const entry = JSON.parse(line)
   const todo: Record<string, unknown>[] = [entry]
   for (const node of todo) {
@@ -38,6 +38,10 @@ export function redactLine(line: string): string {
   return `${JSON.stringify(entry)}\n`
 }
 
+function isSuspect(text: string): boolean {
+  return SUSPECT.test(text) || (text.includes('://') && text.includes('@'))
+}
+
 /** By its name, or in a raw list of headers by the string before it. */
 function isSecret(node: object, key: string): boolean {
   if (!Array.isArray(node)) return NAME.test(key)
@@ -45,7 +49,9 @@ function isSecret(node: object, key: string): boolean {
   return typeof name === 'string' && NAME.test(name)
 }
 
-function redactText(text: string): string {
+/** The same of one text. */
+export function redactText(text: string): string {
+  if (!isSuspect(text)) return text
   // Names first: an `@` in the value of a parameter is not where the host of a URL begins.
   return redactNamed(text)
     .replace(URLS, (url) => (url.includes('@') ? `://${REDACTED}${url.slice(url.lastIndexOf('@'))}` : url))

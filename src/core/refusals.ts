@@ -34,19 +34,19 @@ export function countRefusal({ refusals }: FastifyInstance, status: number): voi
 
 /**
  * Answers what Node's parser cannot read, or what does not arrive in time, as Node does; with an id, a line in the log,
- * and counted. A request that has come as far as a route has a line of its own, which tells of it.
+ * and counted. A request that has come as far as a route has a line of its own, which tells of it, unless it is quiet.
  */
 export function refuseUnreadable(app: FastifyInstance, { code }: { code: string }, socket: Socket): void {
-  if (socket.destroyed) return // the client is gone
   const status = STATUSES[code] ?? 400
   const open = (socket as { _httpMessage?: Refusable | null })._httpMessage
   const requestId = open?.requestId ?? randomUUID()
-  if (!open?.headersSent) {
+  // Else the client is gone, or has an answer that is cut off.
+  if (socket.writable && !open?.headersSent) {
     const body = JSON.stringify(bodyOf({ status }))
     const head = { ...headersOf(requestId, body), connection: 'close' }
     const lines = Object.entries(head).map((header) => header.join(': '))
     socket.write([`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, ...lines, '', body].join('\r\n'))
-    if (open) open.refusedWith = status
+    if (open?.requestId) open.refusedWith = status
     else note(app, status, { requestId, code })
   }
   socket.destroy()

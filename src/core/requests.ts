@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { Logger } from 'pino'
 import { answerTo } from './error-answers.ts'
@@ -24,13 +25,27 @@ declare module 'fastify' {
     limits: { connections: Connections; unread: Unread }
     /** Called for each request whose client went away before the end of its answer, quiet ones aside. */
     abortListeners: ((request: FastifyRequest, reply: FastifyReply) => void)[]
+    /** Where there is tracing: begins the span of a request, quiet ones aside. Undefined if it has none. */
+    startTrace?: (raw: IncomingMessage) => Required<Trace> | undefined
   }
 
   interface FastifyRequest {
     /** 32 hexadecimal digits: that of the client's `traceparent` if it is well-formed, else fresh. As the log has it. */
     readonly traceId: string
+    /** The same, with the span of the request where there is one. */
+    readonly trace: Trace
   }
 }
+
+export interface Trace {
+  traceId: string
+  /** 16 hexadecimal digits. */
+  spanId?: string
+  /** Whether the trace is one of those that are kept. */
+  isSampled?: boolean
+}
+
+type Traced = IncomingMessage & { trace?: Trace }
 
 /** Half-sent requests are looked for this often. */
 const CONNECTIONS_CHECK_MS = 2_000
@@ -70,9 +85,9 @@ function isQuiet({ log, server }: FastifyRequest): boolean {
   return log === server.log
 }
 
-/** The status that was sent before the client went away, if any was. */
+/** The status that was sent before the client went away, if any was. A handler may answer after a refusal, in vain. */
 export function statusOfAborted({ raw, statusCode }: FastifyReply): number | undefined {
-  return raw.headersSent ? statusCode : (raw as Refusable).refusedWith
+  return (raw as Refusable).refusedWith ?? (raw.headersSent ? statusCode : undefined)
 }
 
 function markAnswered(this: Refusable): void {
@@ -85,9 +100,11 @@ function idOf({ headers }: { headers: IncomingHttpHeaders }): string {
 }
 
 /** The same one at each call. */
-function traceIdOf(raw: IncomingMessage & { traceId?: string }): string {
-  raw.traceId ??= TRACEPARENT.exec(raw.headers['traceparent'] as string)?.[1] ?? randomUUID().replaceAll('-', '')
-  return raw.traceId
+function traceOf(raw: Traced): Trace {
+  raw.trace ??= {
+    traceId: TRACEPARENT.exec(raw.headers['traceparent'] as string)?.[1] ?? randomUUID().replaceAll('-', ''),
+  }
+  return raw.trace
 }
 
 function write(request: FastifyRequest, reply: FastifyReply, outcome: object): void {
@@ -105,8 +122,8 @@ function write(request: FastifyRequest, reply: FastifyReply, outcome: object): v
  * the one log line, and the ids. Fastify takes a part of it as options alone and a part as hooks alone, so both are
  * given here: `src/app.ts` refuses an instance that was made otherwise.
  *
- * `request.id` is in each line of the request's log as `requestId`, beside `traceId`, and in the answer as
- * `x-request-id`. Both ids are the client's if they are well-formed, else fresh; `request.traceId` is the second. `stream`
+ * `request.id` is in each line of the request's log as `requestId`, beside `traceId` and the `spanId`
+ * of tracing, and in the answer as `x-request-id`. Both ids are the client's if they are well-formed, else fresh; `request.traceId` is the second. `stream`
  * takes the log in place of stdout.
  */
 export function createFastify({ stream = output }: { stream?: { write(line: string): void } } = {}): FastifyInstance {
@@ -127,8 +144,12 @@ export function createFastify({ stream = output }: { stream?: { write(line: stri
     },
     genReqId: idOf,
 
-    childLoggerFactory: (logger, bindings, options, raw) =>
-      logger.child({ ...bindings, traceId: traceIdOf(raw) }, options),
+    childLoggerFactory(logger, bindings, options, raw: Traced) {
+      const started = app.startTrace?.(raw)
+      if (started) raw.trace = started
+      const { traceId, spanId } = traceOf(raw)
+      return logger.child(spanId ? { ...bindings, traceId, spanId } : { ...bindings, traceId }, options)
+    },
 
     /** For a URL that the router refuses. */
     frameworkErrors(err, request, reply) {
@@ -142,14 +163,22 @@ export function createFastify({ stream = output }: { stream?: { write(line: stri
   })
   app.decorate('refusals', new Map())
   app.decorate('abortListeners', [])
+  app.decorateRequest('trace', {
+    getter() {
+      return traceOf(this.raw)
+    },
+  })
   app.decorateRequest('traceId', {
     getter() {
-      return traceIdOf(this.raw)
+      return traceOf(this.raw).traceId
     },
   })
   app.server.on('checkExpectation', (request: IncomingMessage, response) =>
     refuseExpectation(app, idOf(request), request.method as string, response),
   )
+
+  // Without a listener Node closes the connection. It leaves the socket without one for errors.
+  app.server.on('connect', (_, socket) => refuseUnreadable(app, { code: 'CONNECT' }, socket as Socket))
 
   // A probe should make no work. A logger of its own costs as much as all else that is done here, so it has none.
   app.addHook('onRoute', (route) => {

@@ -1,5 +1,6 @@
 import { Socket } from 'node:net'
 import pg from 'pg'
+import { inBackground } from '../core/background.ts'
 import { deadline } from '../core/deadline.ts'
 import { reasonOf } from '../core/reasons.ts'
 import type { ConnectionOptions } from './options.ts'
@@ -72,7 +73,7 @@ export class Probe<S extends { pid: number } = never> {
    * Resolves when the database answers and takes writes; rejects when the signal aborts. Concurrent callers share it.
    */
   check(signal: AbortSignal): Promise<void> {
-    this.#flight ??= this.#check(signal).finally(() => {
+    this.#flight ??= inBackground(() => this.#check(signal)).finally(() => {
       this.#flight = undefined
     })
     return this.#flight

@@ -24,9 +24,11 @@ export default fp<FeatureOptions>(
 
     const histograms: Histogram<string>[] = []
     const histogram: NewHistogram = (options) => {
-      const made = new prometheus.Histogram({ ...options, registers: [] })
+      const enableExemplars = fastify.startTrace !== undefined
+      const made = new prometheus.Histogram({ ...options, registers: [], enableExemplars })
       histograms.push(made)
-      return made
+      if (!enableExemplars) return made
+      return { observe: (labels, value, exemplarLabels = {}) => made.observe({ labels, value, exemplarLabels }) }
     }
     const activeRequests = observeRequests(fastify, histogram)
     // By then every plugin has made what it tells of.

@@ -1,9 +1,11 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { NewHistogram, Reading } from '../core/feature.ts'
-import { statusOfAborted } from '../core/requests.ts'
+import { statusOfAborted, type Trace } from '../core/requests.ts'
 
 /** OpenTelemetry's buckets for the duration of a request, in seconds. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
+
+type Kind = Reading[2][number]
 
 /**
  * Observes requests, probes and scrapes aside: by route pattern, without one where there is no route; a method that
@@ -17,20 +19,30 @@ export function observeRequests(fastify: FastifyInstance, histogram: NewHistogra
     buckets: BUCKETS,
   })
   const methods = new Set(fastify.supportedMethods)
-  const labelsOf = ({ method, protocol }: FastifyRequest) => ({
-    http_request_method: methods.has(method) ? method : '_OTHER',
-    // A client whose X-Forwarded-Proto counts can send any.
-    url_scheme: protocol === 'https' ? 'https' : 'http',
-  })
-  const active = new Set<FastifyRequest>()
+  /** Each method and scheme that there was, and how many of its requests have no answer. */
+  const kinds = new Map<string, Kind>()
+  const kindOf = ({ method, protocol }: FastifyRequest) => {
+    const known = methods.has(method) ? method : '_OTHER'
+    const scheme = protocol === 'https' ? 'https' : 'http' // a client whose X-Forwarded-Proto counts can send any
+    const kind = kinds.get(known + scheme) ?? [{ http_request_method: known, url_scheme: scheme }, 0]
+    kinds.set(known + scheme, kind)
+    return kind
+  }
+  const active = new Map<FastifyRequest, Kind>()
   const observe = (request: FastifyRequest, reply: FastifyReply, outcome: Record<string, string | number>) => {
-    active.delete(request)
+    // A hook before may have answered it.
+    const kind = active.get(request) ?? kindOf(request)
+    if (active.delete(request)) kind[1]--
     const { url } = request.routeOptions
-    const labels = { ...labelsOf(request), ...outcome, ...(url !== undefined && { http_route: url }) }
-    duration.observe(labels, reply.elapsedTime / 1_000)
+    const labels = { ...kind[0], ...outcome, ...(url !== undefined && { http_route: url }) }
+    duration.observe(labels, reply.elapsedTime / 1_000, exemplarOf(request.trace))
   }
   fastify.addHook('onRequest', (request, _, done) => {
-    if (!request.routeOptions.config.quiet) active.add(request)
+    if (!request.routeOptions.config.quiet) {
+      const kind = kindOf(request)
+      kind[1]++
+      active.set(request, kind)
+    }
     done()
   })
   fastify.addHook('onResponse', (request, reply, done) => {
@@ -42,23 +54,19 @@ export function observeRequests(fastify: FastifyInstance, histogram: NewHistogra
     const sent = status !== undefined && { http_response_status_code: status }
     observe(request, reply, { ...sent, error_type: 'aborted' })
   })
-
-  /** What was seen once goes on as 0. */
-  const seen = new Map<string, Reading[2][number]>()
-  return () => {
-    for (const value of seen.values()) value[1] = 0
-    for (const request of active) {
-      const labels = labelsOf(request)
-      const key = Object.values(labels).join(' ')
-      const value = seen.get(key) ?? [labels, 0]
-      value[1]++
-      seen.set(key, value)
-    }
-    return ['http_server_active_requests', 'Requests without an answer, probes and scrapes aside', [...seen.values()]]
-  }
+  return () => [
+    'http_server_active_requests',
+    'Requests without an answer, probes and scrapes aside',
+    Array.from(kinds.values()),
+  ]
 }
 
 /** A 4xx is an error of the client, and none of the service. */
 function outcomeOf(status: number): Record<string, number> {
   return { http_response_status_code: status, ...(status >= 500 && { error_type: status }) }
+}
+
+/** The ids of a trace that is kept, for those who look for the requests of a bucket. */
+function exemplarOf({ traceId, spanId, isSampled }: Trace): Record<string, string> | undefined {
+  return isSampled ? { trace_id: traceId, span_id: spanId as string } : undefined
 }

@@ -2,6 +2,7 @@ import fp from 'fastify-plugin'
 import { Kysely, type QueryExecutorProvider } from 'kysely'
 import { isPermanent, reasonOf } from '../core/reasons.ts'
 import { retry } from '../core/retry.ts'
+import { step } from '../core/steps.ts'
 import { EmptyMigrationError, MigrationError } from './errors.ts'
 import { createMigrator, type MigrationState, migrationDialect, migrationState } from './migrator.ts'
 import type { MigrationOptions } from './options.ts'
@@ -71,7 +72,7 @@ export default fp<{ folder?: string }>(
           if (pending.length > 0 && config.MIGRATIONS === 'check') {
             throw new MigrationError(`pending: ${pending.join(', ')} (looked as ${await place(db)})`)
           }
-          if (pending.length > 0) await migrate(signal, waitFor)
+          if (pending.length > 0) await step('migrations', {}, () => migrate(signal, waitFor))
           if (schema) await refuseElsewhere(db, schema)
           const { unknown } = fastify.migrations.state
           // Also with `check`: a release that is rolled back, or an old pod that starts again in a rollout, must boot.

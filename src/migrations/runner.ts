@@ -11,6 +11,7 @@ import {
   type NoMigrations,
 } from 'kysely/migration'
 import { backoff } from '../core/retry.ts'
+import { step } from '../core/steps.ts'
 import { failed } from './errors.ts'
 import { withMigrationLock } from './lock.ts'
 import { isReplacedBy, pendingOf, refuseLate, refuseUnknown } from './names.ts'
@@ -163,7 +164,9 @@ export class MigrationRunner extends Migrator {
   ): Promise<MigrationResultSet> {
     const { applied, retrying, signal } = this.#props
     const started = performance.now()
-    const set = await migrator.migrateTo(target, { disableTransactions: transaction === false })
+    const set = await step('migrate', { 'migration.name': name }, () =>
+      migrator.migrateTo(target, { disableTransactions: transaction === false }),
+    )
     if (!set.error && target === name) applied?.(name, Math.round(performance.now() - started))
     if (Object(set.error).code !== LOCK_NOT_AVAILABLE) return set
     if (attempt === LOCK_ATTEMPTS) {

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
+import { inBackground } from '../background.ts'
 import { ConfigError } from '../config/env.ts'
 import { duration, integer, type Settings } from '../config/settings.ts'
 import { deadline } from '../deadline.ts'
@@ -87,7 +88,7 @@ class Health {
   results(): Promise<Results> {
     if (this.#flight && performance.now() < this.#freshUntil) return this.#flight
     this.#freshUntil = Number.POSITIVE_INFINITY
-    const flight = Promise.all(this.checks.values().map((check) => this.#run(check))).then((entries) => {
+    const flight = inBackground(() => this.#runAll()).then((entries) => {
       const results = new Map(entries)
       // A flight that took off before a connection was lost must not be remembered.
       if (this.#flight === flight) this.#remember(results)
@@ -101,6 +102,10 @@ class Health {
   isReady(results: Results): boolean {
     const { phase } = this.#app.lifecycle
     return phase === 'serving' && results.values().every(({ required, status }) => status === 'ok' || !required)
+  }
+
+  #runAll(): Promise<[name: string, CheckResult][]> {
+    return Promise.all(this.checks.values().map((check) => this.#run(check)))
   }
 
   #remember(results: Results): void {

@@ -1,0 +1,44 @@
+import type { Attributes, AttributeValue } from '@opentelemetry/api'
+import type { ReadableSpan } from '@opentelemetry/sdk-trace'
+import { redactText } from '../core/redaction.ts'
+
+/** Characters of a text. */
+const MAX_TEXT = 4_000
+
+/**
+ * The span as it may leave the service: its texts are redacted as those of the log are, and bounded; of a URL the query
+ * stays here. An error of a backend has its code alone, because its message can hold a value.
+ */
+export function sendable(span: ReadableSpan): ReadableSpan {
+  const isBackend = 'db.system.name' in span.attributes
+  const { code, message } = span.status
+  return Object.create(span, {
+    name: { value: plain(span.name) },
+    attributes: { value: plainAll(span.attributes) },
+    status: { value: message === undefined || isBackend ? { code } : { code, message: plain(message) } },
+    events: {
+      value: span.events.map((event) => ({
+        ...event,
+        attributes: event.attributes && plainAll(isBackend ? withoutText(event.attributes) : event.attributes),
+      })),
+    },
+  })
+}
+
+function withoutText({ 'exception.message': _, 'exception.stacktrace': __, ...rest }: Attributes): Attributes {
+  return rest
+}
+
+function plainAll({ 'url.query': _, ...attributes }: Attributes): Attributes {
+  return Object.fromEntries(Object.entries(attributes).map(([key, value]) => [key, plainValue(key, value)]))
+}
+
+function plainValue(key: string, value: AttributeValue | undefined): AttributeValue | undefined {
+  if (Array.isArray(value)) return value.map((item) => (typeof item === 'string' ? plain(item) : item)) as string[]
+  if (typeof value !== 'string') return value
+  return plain(key.startsWith('url.') ? (value.split(/[?#]/, 1)[0] as string) : value)
+}
+
+function plain(text: string): string {
+  return redactText(text.slice(0, MAX_TEXT))
+}
