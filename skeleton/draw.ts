@@ -20,7 +20,13 @@ const GAP = 4
 const COLOURS = ['#3871dc', '#e0752d', '#37872d', '#a352cc', '#c4162a', '#0a9d9d', '#b8860b', '#6d6d6d', '#d6589f']
 const GOOD = '#56a64b'
 const BAD = '#e02f44'
+const NAMED: Record<string, string> = { green: GOOD, red: BAD, orange: '#e0752d', blue: '#3871dc' }
+/** Points that are further apart are not joined. */
+const GAP_MS = 5_000
 
+const SMALL = 'fill="#6e7078" font-size="10"'
+
+const colour = (index: number) => COLOURS[index % COLOURS.length]
 const escaped = (text: string) => text.replace(/&/g, '&amp;').replace(/</g, '&lt;')
 const round = (value: number) => Number(value.toFixed(1))
 const label = (x: number, y: number, text: string, more = '') =>
@@ -33,6 +39,15 @@ function format(value: number, unit: string): string {
   if (unit === 's') return value > 0 && value < 1 ? `${short(value * 1e3)} ms` : `${short(value)} s`
   if (unit === 'bytes') return `${short(value / 2 ** 20)} MiB`
   return `${short(value)}${{ reqps: ' req/s', ops: ' ops/s' }[unit] ?? ''}`
+}
+
+/** Two round steps above 0, of which the second is no less than the highest value. */
+function marksTo(highest: number, unit: string): number[] {
+  const scale = unit === 'bytes' ? 2 ** 20 : 1
+  const rough = (highest || 1) / 2 / scale
+  const power = 10 ** Math.floor(Math.log10(rough))
+  const step = scale * power * ([1, 2, 2.5, 5].find((n) => n * power >= rough) ?? 10)
+  return [0, step, 2 * step]
 }
 
 /** The numbers of a series by time; what is no number is a gap. */
@@ -64,11 +79,17 @@ ${panels.join('')}</svg>
 function drawStat({ panel, series }: Drawn, width: number, height: number, { fault }: Span): string {
   const middle = (fault.fromMs + fault.toMs) / 2
   const cells = series.map(({ name, values }, index) => {
-    const value = points(values).findLast(({ ms }) => ms <= middle)?.value
-    const text = value === undefined ? 'No data' : format(value, panel.fieldConfig?.defaults.unit ?? '')
-    const at = (width / series.length) * (index + 0.5)
-    const big = label(at, height / 2 + 22, text, ' font-size="26" font-weight="600" text-anchor="middle"')
-    return series.length === 1 ? big : big + label(at, height - 10, name, ' text-anchor="middle" fill="#6e7078"')
+    const value = points(values).findLast(({ ms }) => ms <= middle)?.value ?? Number.NaN
+    const { unit, thresholds } = panel.fieldConfig?.defaults ?? { unit: '' }
+    const step = thresholds?.steps.findLast((step) => step.value === null || value >= step.value)
+    const wide = (width - 16) / series.length
+    const x = 8 + index * wide
+    const fill = NAMED[step?.color ?? 'blue']
+    const tile = `<rect x="${x}" y="26" width="${wide}" height="${height - 34}" fill="${fill}"/>`
+    const text = Number.isNaN(value) ? 'No data' : format(value, unit)
+    const centred = ' text-anchor="middle" fill="#fff"'
+    const big = label(x + wide / 2, height / 2 + 20, text, `${centred} font-size="26" font-weight="600"`)
+    return tile + big + (series.length > 1 ? label(x + wide / 2, height - 15, name, centred) : '')
   })
   return cells.join('')
 }
@@ -80,7 +101,7 @@ function axis(left: number, right: number, bottom: number, { fromMs, toMs, fault
   for (let ms = fromMs; ms <= toMs; ms += 30_000) {
     const seconds = Math.round((ms - fromMs) / 1_000)
     const text = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`
-    ticks.push(label(x(ms), bottom + 14, text, ' text-anchor="middle" fill="#6e7078" font-size="10"'))
+    ticks.push(label(x(ms), bottom + 14, text, ` text-anchor="middle" ${SMALL}`))
   }
   const [from, to] = [x(fault.fromMs), x(fault.toMs)]
   const band =
@@ -113,34 +134,32 @@ function drawLines({ panel, series }: Drawn, width: number, height: number, span
   const unit = panel.fieldConfig?.defaults.unit ?? ''
   const { x, svg } = axis(left, right, bottom, span)
   const lines = series.map(({ name, values }) => ({ name, line: points(values) })).filter(({ line }) => line.length > 0)
-  const highest = Math.max(...lines.flatMap(({ line }) => line.map(({ value }) => value))) || 1
-  const y = (value: number) => round(bottom - (value / (highest * 1.1)) * (bottom - 42))
-  const grid = [0, 0.5, 1].map((share) => {
-    const at = y(highest * share)
-    const text = label(
-      left - 6,
-      at + 3,
-      format(highest * share, unit),
-      ' text-anchor="end" fill="#6e7078" font-size="10"',
-    )
-    return `<path d="M${left} ${at}H${right}" stroke="#e4e5e9"/>${text}`
+  const marks = marksTo(Math.max(0, ...lines.flatMap(({ line }) => line.map(({ value }) => value))), unit)
+  const y = (value: number) => round(bottom - (value / (marks.at(-1) ?? 1)) * (bottom - 42))
+  const grid = marks.map((mark) => {
+    const text = label(left - 6, y(mark) + 3, format(mark, unit), ` text-anchor="end" ${SMALL}`)
+    return `<path d="M${left} ${y(mark)}H${right}" stroke="#e4e5e9"/>${text}`
   })
-  const step =
-    1.5 * Math.min(...lines.flatMap(({ line }) => line.slice(1).map(({ ms }, at) => ms - (line[at]?.ms ?? 0))))
   const drawn = lines.map(({ line }, index) => {
     const path = line.map(({ ms, value }, at) => {
-      const isGap = at === 0 || ms - (line[at - 1]?.ms ?? 0) > step
+      const isGap = ms - (line[at - 1]?.ms ?? 0) > GAP_MS
       return `${isGap ? 'M' : 'L'}${x(ms)} ${y(value)}`
     })
-    return `<path d="${path.join('')}" fill="none" stroke="${COLOURS[index % COLOURS.length]}" stroke-width="1.5" stroke-linejoin="round"/>`
+    return `<path d="${path.join('')}" fill="none" stroke="${colour(index)}" stroke-width="1.5" stroke-linejoin="round"/>`
   })
+  const names = lines.map(({ name }) => name)
+  return svg + grid.join('') + drawn.join('') + legend(names, width, height)
+}
+
+/** As many names as there is room for. */
+function legend(names: string[], width: number, height: number): string {
   let at = 10
-  const legend = lines.map(({ name }, index) => {
+  const entries = names.map((name, index) => {
     const from = at
     at += 20 + name.length * 5.4
     if (at > width) return ''
-    const dot = `<circle cx="${round(from + 3)}" cy="${height - 11}" r="4" fill="${COLOURS[index % COLOURS.length]}"/>`
+    const dot = `<circle cx="${round(from + 3)}" cy="${height - 11}" r="4" fill="${colour(index)}"/>`
     return dot + label(round(from + 10), height - 7, name, ' font-size="10"')
   })
-  return svg + grid.join('') + drawn.join('') + legend.join('')
+  return entries.join('')
 }

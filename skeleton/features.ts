@@ -120,6 +120,7 @@ export interface DB {
     remove: [
       'deploy/observability',
       'test/deploy/observability.test.ts',
+      'test/deploy/prometheus-rule.test.ts',
       'test/support/prometheus.ts',
       'test/support/dashboard.ts',
       'docs/pictures',
@@ -208,6 +209,7 @@ export interface DB {
       'deploy/kubernetes',
       'test/deploy/kubernetes.test.ts',
       'test/deploy/service-monitor.test.ts',
+      'test/deploy/prometheus-rule.test.ts',
       'test/deploy/manifests.ts',
       'docs/kubernetes.md',
     ],

@@ -29,7 +29,8 @@ const urls: string[] = []
 for (const instance of ['replica-1', 'replica-2', 'replica-3']) {
   const backends = { DATABASE_URL: postgres.url, REDIS_URL: redis.url }
   const limits = { DATABASE_POOL_MAX: '5', DATABASE_CONNECT_TIMEOUT_MS: '1000' }
-  const service = new Service(t, { ...SHIPPED, ...ROUTES, ...backends, ...limits, METRICS: 'true' })
+  const NODE_OPTIONS = `${ROUTES.NODE_OPTIONS} --max-old-space-size=128`
+  const service = new Service(t, { ...SHIPPED, ...backends, ...limits, NODE_OPTIONS, METRICS: 'true' })
   await service.logged('ready')
   urls.push(await service.url())
   prometheus.scrape(instance, urls.at(-1) as string)

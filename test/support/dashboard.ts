@@ -16,7 +16,7 @@ export interface Panel {
   description?: string
   datasource?: { uid: string }
   gridPos: { x: number; y: number; w: number; h: number }
-  fieldConfig?: { defaults: { unit: string } }
+  fieldConfig?: { defaults: { unit: string; thresholds?: { steps: { color: string; value: number | null }[] } } }
   targets?: Target[]
 }
 
