@@ -99,6 +99,7 @@ export interface DB {
       'src/cache/metrics.ts',
       'test/metrics',
       'test/cache/metrics.test.ts',
+      'test/tracing/exemplars.test.ts',
       'test/support/metrics.ts',
       'docs/metrics.md',
       'deploy/kubernetes/components/service-monitor',

@@ -24,9 +24,12 @@ export function observeRequests(fastify: FastifyInstance, histogram: NewHistogra
   const kindOf = ({ method, protocol }: FastifyRequest) => {
     const known = methods.has(method) ? method : '_OTHER'
     const scheme = protocol === 'https' ? 'https' : 'http' // a client whose X-Forwarded-Proto counts can send any
-    const kind = kinds.get(known + scheme) ?? [{ http_request_method: known, url_scheme: scheme }, 0]
-    kinds.set(known + scheme, kind)
-    return kind
+    const key = known + scheme
+    const kind = kinds.get(key)
+    if (kind) return kind
+    const first: Kind = [{ http_request_method: known, url_scheme: scheme }, 0]
+    kinds.set(key, first)
+    return first
   }
   const active = new Map<FastifyRequest, Kind>()
   const observe = (request: FastifyRequest, reply: FastifyReply, outcome: Record<string, string | number>) => {

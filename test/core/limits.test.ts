@@ -157,7 +157,9 @@ t.test('where every connection is busy a few more are open for probes', async (t
   // At once, and none before its request has come.
   for (let spare = 0; spare < 16; spare++) client().get('/wait-as-a-probe')
   await waiting(17)
+  t.equal(app.limits.connections.dropped, 0)
   await client().gone()
+  t.equal(app.limits.connections.dropped, 1)
   t.match(
     app.logs.find(({ msg }) => msg === FULL),
     { limit: 1, refused: 1 },

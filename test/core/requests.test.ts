@@ -181,6 +181,13 @@ t.test('what Node refuses has an id, a line, and is counted', async (t) => {
     [400, 'NONSENSE\r\n\r\n', { code: 'HPE_INVALID_METHOD', requestId: UUID }],
     [417, `${post}Expect: miracles\r\n\r\n`, { method: 'POST', requestId: 'mine' }],
     [431, `${post}a: ${'a'.repeat(17_000)}\r\n\r\n`, { code: 'HPE_HEADER_OVERFLOW', requestId: UUID }],
+    [400, 'CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n', { code: 'CONNECT', requestId: UUID }],
+    // A probe has no line of its own.
+    [
+      400,
+      'GET /health/live HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nz',
+      { code: 'HPE_INVALID_CHUNK_SIZE', requestId: UUID },
+    ],
     // These have come as far as a route.
     [400, 'POST /things HTTP/1.1\r\n\r\n', { route: '/things', requestId: UUID }],
     [
@@ -203,7 +210,7 @@ t.test('what Node refuses has an id, a line, and is counted', async (t) => {
     socket.destroy()
   }
   await app.inject('/%')
-  t.same(Object.fromEntries(app.refusals), { 400: 2, 417: 1, 431: 1 })
+  t.same(Object.fromEntries(app.refusals), { 400: 4, 417: 1, 431: 1 })
 })
 
 t.test('a request with two lengths, or a body that names a prototype, reaches no handler', async (t) => {

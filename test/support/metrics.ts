@@ -8,6 +8,8 @@ interface Sample {
   labels: PromLabels
   value?: number
   count?: number
+  /** Of a histogram. */
+  sum?: number
 }
 
 /** The samples of one metric that have these labels. Throws when Prometheus could not read all of the answer. */
