@@ -69,6 +69,7 @@ export function draw(drawn: Drawn[], rows: Panel[], span: Span): string {
   })
   const [width, height] = [24 * COLUMN, (bottom - top) * ROW]
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="-8 -4 ${width + 12} ${height + 8}" font-family="Inter,Helvetica,Arial,sans-serif" font-size="12" fill="#24292e">
+<title>The dashboard: ${escaped(span.fault.name)}</title>
 <rect x="-8" y="-4" width="${width + 12}" height="${height + 8}" fill="#f4f5f5"/>
 ${titles.join('\n')}
 ${panels.join('')}</svg>
