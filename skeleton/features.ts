@@ -145,7 +145,10 @@ export interface DB {
 
 `,
       },
-      { file: 'deploy/compose/compose.yaml', lines: ['#   observed-service ', '# One name for all', 'aliases: [footing]'] },
+      {
+        file: 'deploy/compose/compose.yaml',
+        lines: ['#   observed-service ', '# One name for all', 'aliases: [footing]'],
+      },
       { file: 'dev/compose.ts', lines: ["'PUBLISH_GRAFANA_PORT'", "'PUBLISH_PROMETHEUS_PORT'"] },
       { file: 'docs/compose.md', lines: ['| `observed-service` |'] },
       { file: '.ci/run', from: ' prometheus' },
