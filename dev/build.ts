@@ -60,8 +60,8 @@ export async function build(root = ROOT, dist = path.join(root, 'dist')): Promis
     splitting: true,
     format: 'esm',
     platform: 'node',
-    // For CommonJS packages, which ask for modules of Node.
-    banner: { js: "import { createRequire } from 'node:module'\nconst require = createRequire(import.meta.url)" },
+    // For CommonJS packages, which ask for modules of Node. By names that no module of a bundle has imported.
+    banner: { js: "import { createRequire as forBundle } from 'node:module'\nconst require = forBundle(import.meta.url)" },
     // Comments would be a third of it.
     legalComments: 'none',
     minifyWhitespace: true,

@@ -2,6 +2,7 @@ import type { Histogram } from '@prometheus-io/client'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { FeatureOptions, NewHistogram, Reading } from '../core/feature.ts'
+import { isReady } from '../core/health/routes.ts'
 import { service } from '../core/service.ts'
 import { prefersOpenMetrics } from './accept.ts'
 import { createOwnPort } from './port.ts'
@@ -22,6 +23,7 @@ export default fp<FeatureOptions>(
     const delays = watchDelays()
     fastify.addHook('onClose', async () => delays.stop())
 
+    // Of no registry: the library reads the type of one after an await, so each scrape has a registry of its own.
     const histograms: Histogram<string>[] = []
     const histogram: NewHistogram = (options) => {
       const enableExemplars = fastify.startTrace !== undefined
@@ -68,8 +70,8 @@ export default fp<FeatureOptions>(
   { name: 'metrics', fastify: '5.x', dependencies: ['env', 'health'] },
 )
 
-async function ofService({ health }: FastifyInstance): Promise<Reading[]> {
-  const results = await health.results()
+async function ofService(fastify: FastifyInstance): Promise<Reading[]> {
+  const results = await fastify.health.results()
   const checks = Array.from(results)
   return [
     [
@@ -77,7 +79,7 @@ async function ofService({ health }: FastifyInstance): Promise<Reading[]> {
       'Name and version of the service',
       [[{ service_name: service.name, service_version: service.version }, 1]],
     ],
-    ['health_ready', '1: /health/ready says 200, 0: it says 503', [[{}, health.isReady(results) ? 1 : 0]]],
+    ['health_ready', '1: /health/ready says 200, 0: it says 503', [[{}, isReady(fastify, results) ? 1 : 0]]],
     [
       'health_check_status',
       '1: the check passes, 0: it fails',

@@ -8,7 +8,7 @@ const KIND = 40
 /** What the SDK has to say is in the service's log: warnings once a minute, and the rest if `OTEL_LOG_LEVEL` asks for it. */
 export function tellOfSdk(log: FastifyBaseLogger, level = 'WARN'): void {
   const { failed } = failureLog(log, 'tracing')
-  const warn = (message: string) => failed({ message }, {}, message.slice(0, KIND))
+  const warn = (message: string) => failed({ message }, {}, message.replace(/\d+/g, '').slice(0, KIND))
   const logLevel = DiagLogLevel[level.toUpperCase() as keyof typeof DiagLogLevel] ?? DiagLogLevel.WARN
   const debug = (detail: string) => log.debug({ detail }, 'tracing')
   const info = (detail: string) => log.info({ detail }, 'tracing')

@@ -3,6 +3,8 @@ import type { FastifyBaseLogger } from 'fastify'
 import { failureLog } from '../core/retry.ts'
 import { sendable } from './sendable.ts'
 
+const TIMED_OUT = 'Request timed out'
+
 type Result = Parameters<Parameters<SpanExporter['export']>[1]>[0]
 
 /** The exporter of the protocol that the variables name. */
@@ -44,7 +46,8 @@ class ToldExporter implements SpanExporter {
 
   #tell({ error }: Result, spans: number): void {
     if (error) {
-      this.#failures.failed(error, { spans })
+      // The exporter's own, without a code.
+      this.#failures.failed(error, { spans, ...(error.message === TIMED_OUT && { reason: 'timeout' }) }, error.message)
       this.#isFailing = true
     } else if (this.#isFailing) {
       this.#isFailing = false

@@ -20,6 +20,7 @@ import { traceOfSpan } from './agent.ts'
 /** The span of a request, and what was said of it so far. */
 interface Traced {
   span: Span
+  isDescribed?: boolean
   end(): void
   setStatus(status: SpanStatus): void
   status?: SpanStatus
@@ -42,13 +43,15 @@ export async function traceRequests(fastify: FastifyInstance): Promise<void> {
 
   const start = (raw: IncomingMessage, kind: SpanKind, within: Context) => {
     const span = tracer.startSpan(methodOf(raw), { kind, attributes: ofRaw(raw) }, within)
-    requests.set(raw, held(span))
-    return span
+    const traced = held(span)
+    requests.set(raw, traced)
+    return traced
   }
 
   fastify.startTrace = (raw) => {
     const active = trace.getActiveSpan() // an agent's, of Node's server
-    return traceOfSpan(active ?? start(raw, SpanKind.SERVER, propagation.extract(context.active(), raw.headers)))
+    if (active) return traceOfSpan(active)
+    return traceOfSpan(start(raw, SpanKind.SERVER, propagation.extract(context.active(), raw.headers)).span)
   }
 
   const instrumentation = new FastifyOtelInstrumentation({
@@ -57,10 +60,9 @@ export async function traceRequests(fastify: FastifyInstance): Promise<void> {
     recordExceptions: false,
   })
   const startSpan = (_: string, { kind }: SpanOptions, within: Context) => {
-    const { raw, routeOptions } = current
-    const span = requests.get(raw)?.span ?? start(raw, kind as SpanKind, within)
-    if (routeOptions.url) span.updateName(`${methodOf(raw)} ${routeOptions.url}`)
-    return span.setAttributes(ofRequest(current))
+    const traced = requests.get(current.raw) ?? start(current.raw, kind as SpanKind, within)
+    describe(traced, current)
+    return traced.span
   }
   instrumentation.setTracerProvider({ getTracer: () => ({ startSpan, startActiveSpan: tracer.startActiveSpan }) })
 
@@ -83,13 +85,19 @@ export async function traceRequests(fastify: FastifyInstance): Promise<void> {
     if (traced) traced.error = err
     done()
   })
-  fastify.addHook('onResponse', ({ raw }, reply, done) => {
-    end(requests.get(raw), reply.statusCode)
+  const finish = (request: FastifyRequest, status: number | undefined, errorType?: string) => {
+    const traced = requests.get(request.raw)
+    if (!traced?.span.isRecording()) return
+    describe(traced, request) // one that an earlier hook has answered
+    end(traced, status, errorType)
+  }
+  fastify.addHook('onResponse', (request, reply, done) => {
+    finish(request, reply.statusCode)
     done()
   })
-  fastify.abortListeners.push(({ raw }: FastifyRequest, reply: FastifyReply) => {
-    end(requests.get(raw), statusOfAborted(reply), 'aborted')
-  })
+  fastify.abortListeners.push((request: FastifyRequest, reply: FastifyReply) =>
+    finish(request, statusOfAborted(reply), 'aborted'),
+  )
 }
 
 function held(span: Span): Traced {
@@ -103,8 +111,7 @@ function held(span: Span): Traced {
 }
 
 /** An answer below 500 is no error of the service, unless a handler that answers says so. */
-function end(traced: Traced | undefined, statusCode: number | undefined, errorType?: string): void {
-  if (!traced?.span.isRecording()) return
+function end(traced: Traced, statusCode: number | undefined, errorType?: string): void {
   const { span, status, error } = traced
   const isFailed = statusCode !== undefined && statusCode >= 500
   const type = errorType ?? (isFailed ? String(statusCode) : undefined)
@@ -115,6 +122,20 @@ function end(traced: Traced | undefined, statusCode: number | undefined, errorTy
     if (error) span.recordException(error as Error)
   } else if (status && !error) traced.setStatus(status)
   traced.end()
+  span.setAttributes = () => span // @fastify/otel's last, where the client is gone before the answer
+}
+
+function describe(traced: Traced, { raw, routeOptions, protocol, hostname, port, ip }: FastifyRequest): void {
+  if (traced.isDescribed) return
+  traced.isDescribed = true
+  if (routeOptions.url) traced.span.updateName(`${methodOf(raw)} ${routeOptions.url}`)
+  traced.span.setAttributes({
+    'http.route': routeOptions.url,
+    'url.scheme': protocol,
+    'server.address': hostname,
+    'server.port': port ?? undefined,
+    'client.address': ip,
+  })
 }
 
 function methodOf({ method }: IncomingMessage): string {
@@ -129,15 +150,5 @@ function ofRaw(raw: IncomingMessage): Attributes {
     'url.path': (raw.url as string).split(/[?#]/, 1)[0] as string,
     'network.protocol.version': raw.httpVersion,
     'user_agent.original': raw.headers['user-agent'],
-  }
-}
-
-function ofRequest({ routeOptions, protocol, hostname, port, ip }: FastifyRequest): Attributes {
-  return {
-    'http.route': routeOptions.url,
-    'url.scheme': protocol,
-    'server.address': hostname,
-    'server.port': port ?? undefined,
-    'client.address': ip,
   }
 }

@@ -22,19 +22,21 @@ const REMAINING_SHARE = 1 / 2
 /** Starts the SDK as OpenTelemetry's variables say, for traces alone. What is left is sent when the service closes. */
 export async function startSdk(fastify: FastifyInstance): Promise<void> {
   const { config, lifecycle, log } = fastify
+  const { OTEL_LOG_LEVEL: level, OTEL_NODE_RESOURCE_DETECTORS: detectors } = process.env
+  tellOfSdk(log, level)
+  const exporter = await createExporter(process.env, log)
+  delete process.env['OTEL_LOG_LEVEL'] // with it the SDK logs to the console
   const sdk = new NodeSDK({
-    traceExporter: await createExporter(process.env, log),
+    traceExporter: exporter,
     resource: defaultResource().merge(
       resourceFromAttributes({ 'service.name': service.name, 'service.version': service.version }),
     ),
     // Of the SDK's defaults not that of the process: a command line can hold a secret.
-    ...(!process.env['OTEL_NODE_RESOURCE_DETECTORS'] && {
-      resourceDetectors: [serviceInstanceIdDetector, hostDetector, envDetector],
-    }),
+    ...(!detectors && { resourceDetectors: [serviceInstanceIdDetector, hostDetector, envDetector] }),
     metricReaders: [],
     logRecordProcessors: [],
   })
-  tellOfSdk(log, process.env['OTEL_LOG_LEVEL']) // instead of the console, which the SDK has chosen
+  if (level !== undefined) process.env['OTEL_LOG_LEVEL'] = level
   sdk.start()
   const undo = instrument()
 

@@ -5,28 +5,34 @@ import { redactText } from '../core/redaction.ts'
 /** Characters of a text. */
 const MAX_TEXT = 4_000
 
+/** In the message of an error of a backend: what @opentelemetry/instrumentation-pg writes, and how those of Redis begin. */
+const CODE = /\(code: (\w+)\)|^([A-Z]{2,})\b/
+
 /**
  * The span as it may leave the service: its texts are redacted as those of the log are, and bounded; of a URL the query
  * stays here. An error of a backend has its code alone, because its message can hold a value.
  */
 export function sendable(span: ReadableSpan): ReadableSpan {
-  const isBackend = 'db.system.name' in span.attributes
   const { code, message } = span.status
+  const isBackend = 'db.system.name' in span.attributes
+  const isWhole = message !== undefined && !isBackend
   return Object.create(span, {
     name: { value: plain(span.name) },
-    attributes: { value: plainAll(span.attributes) },
-    status: { value: message === undefined || isBackend ? { code } : { code, message: plain(message) } },
+    attributes: { value: plainAll(isBackend ? { ...codeOf(span), ...span.attributes } : span.attributes) },
+    status: { value: isWhole ? { code, message: plain(message) } : { code } },
     events: {
-      value: span.events.map((event) => ({
-        ...event,
-        attributes: event.attributes && plainAll(isBackend ? withoutText(event.attributes) : event.attributes),
-      })),
+      value: isBackend
+        ? []
+        : span.events.map((event) => ({ ...event, attributes: event.attributes && plainAll(event.attributes) })),
     },
   })
 }
 
-function withoutText({ 'exception.message': _, 'exception.stacktrace': __, ...rest }: Attributes): Attributes {
-  return rest
+function codeOf({ events: [exception] }: ReadableSpan): Attributes {
+  if (!exception) return {}
+  const [, sqlstate, word] = CODE.exec(String(exception.attributes?.['exception.message'])) ?? []
+  const code = sqlstate ?? word
+  return { 'error.type': code ?? '_OTHER', 'db.response.status_code': code }
 }
 
 function plainAll({ 'url.query': _, ...attributes }: Attributes): Attributes {

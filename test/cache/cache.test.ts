@@ -254,6 +254,7 @@ t.test('a listener that throws is logged, and the call answers', async (t) => {
   await t.rejects(one.get('b'), /of the loader/)
   t.match(lines(one.app), [{ part: 'listener', cache: 'thing', err: { message: 'of the listener' } }])
   t.equal(lines(one.app).length, 1)
+  t.same([...one.app.cache.failures.keys()], ['listener'])
 })
 
 t.test('what define cannot use is refused', async (t) => {

@@ -98,12 +98,6 @@ class Health {
     return flight
   }
 
-  /** Whether `/health/ready` says 200. */
-  isReady(results: Results): boolean {
-    const { phase } = this.#app.lifecycle
-    return phase === 'serving' && results.values().every(({ required, status }) => status === 'ok' || !required)
-  }
-
   #runAll(): Promise<[name: string, CheckResult][]> {
     return Promise.all(this.checks.values().map((check) => this.#run(check)))
   }
@@ -154,5 +148,5 @@ export default fp(
     // By then every plugin has added its checks, also the service's own.
     fastify.addHook('onReady', async () => fastify.health.verify())
   },
-  { name: 'health', fastify: '5.x', dependencies: ['env', 'lifecycle'] },
+  { name: 'health', fastify: '5.x', dependencies: ['env'] },
 )

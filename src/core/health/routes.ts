@@ -1,5 +1,5 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { service } from '../service.ts'
 import type { CheckResult, Results } from './health.ts'
 import { Liveness, Readiness, Wellness } from './schemas.ts'
@@ -36,7 +36,7 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
   const ready = shared('ready', (results) => {
     const checks = [...lifecycle.tasks, ...Array.from(results, ([name, result]) => [name, isOk(result)] as const)]
     return {
-      status: health.isReady(results) ? 'ready' : 'not_ready',
+      status: isReady(fastify, results) ? 'ready' : 'not_ready',
       checks: Object.fromEntries(checks.map(([name, ok]) => [name, ok ? 'passed' : 'failed'])),
       waitingFor: lifecycle.waitingFor,
       draining: lifecycle.phase === 'draining' || undefined,
@@ -45,7 +45,7 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get('/health/ready', Readiness, ready)
 
   const overall = shared('healthy', (results, uptimeSeconds) => ({
-    status: health.isReady(results) ? (results.values().every(isOk) ? 'healthy' : 'degraded') : 'unhealthy',
+    status: isReady(fastify, results) ? (results.values().every(isOk) ? 'healthy' : 'degraded') : 'unhealthy',
     service: service.name,
     version: service.version,
     uptimeSeconds,
@@ -62,6 +62,11 @@ export function send<T>(reply: FastifyReply, ok: boolean, answer: T): T {
   reply.code(ok ? 200 : 503).header('cache-control', 'no-store')
   if (!ok) reply.header('retry-after', '1')
   return answer
+}
+
+/** Whether `/health/ready` says 200. */
+export function isReady({ lifecycle }: FastifyInstance, results: Results): boolean {
+  return lifecycle.phase === 'serving' && results.values().every((result) => isOk(result) || !result.required)
 }
 
 export function isOk({ status }: CheckResult): boolean {
