@@ -61,7 +61,9 @@ export async function build(root = ROOT, dist = path.join(root, 'dist')): Promis
     format: 'esm',
     platform: 'node',
     // For CommonJS packages, which ask for modules of Node. By names that no module of a bundle has imported.
-    banner: { js: "import { createRequire as forBundle } from 'node:module'\nconst require = forBundle(import.meta.url)" },
+    banner: {
+      js: "import { createRequire as forBundle } from 'node:module'\nconst require = forBundle(import.meta.url)",
+    },
     // Comments would be a third of it.
     legalComments: 'none',
     minifyWhitespace: true,
@@ -79,6 +81,7 @@ async function warmUp(dist: string): Promise<void> {
     env: {
       NODE_COMPILE_CACHE: path.join(dist, 'cache'),
       PORT: '0',
+      OTEL_TRACES_EXPORTER: 'otlp', // what is loaded for traces is compiled too
       DATABASE_URL: `postgres://${nowhere}`,
       REDIS_URL: `redis://${nowhere}`,
     },

@@ -157,6 +157,51 @@ export interface DB {
       { file: '.github/dependabot.yml', lines: ['- /deploy/observability'] },
     ],
   },
+  tracing: {
+    description: 'traces for an OpenTelemetry collector, off unless switched on',
+    remove: ['src/tracing', 'test/tracing', 'test/support/otlp.ts', 'docs/tracing.md'],
+    edit: [
+      { file: 'src/app.ts', lines: ["import('./tracing/index.ts')"] },
+      { file: 'dev/build.ts', lines: ['OTEL_TRACES_EXPORTER'] },
+      { file: 'deploy/compose/compose.yaml', lines: ['OTEL_EXPORTER_OTLP_ENDPOINT', 'traces: { condition:'] },
+      { file: 'deploy/observability/compose.yaml', lines: ['exemplar-storage', '# A point of a histogram'] },
+      {
+        file: 'deploy/observability/compose.yaml',
+        from: `  traces:
+    <<: *common
+    # In memory: it forgets with the container.
+    image: jaegertracing/jaeger:2.21.0
+    deploy: { resources: { limits: { cpus: '1', memory: 512M } } }
+    healthcheck:
+      <<: *health
+      test: [CMD, wget, -q, -O, /dev/null, 'http://127.0.0.1:13133/status']
+
+`,
+      },
+      { file: 'deploy/observability/grafana/datasources.yaml', lines: ['exemplarTraceIdDestinations', 'trace_id'] },
+      {
+        file: 'deploy/observability/grafana/datasources.yaml',
+        from: `  - name: Traces
+    uid: traces
+    type: jaeger
+    url: http://traces:16686
+`,
+      },
+    ],
+    packages: [
+      '@fastify/otel',
+      '@opentelemetry/api',
+      '@opentelemetry/exporter-trace-otlp-grpc',
+      '@opentelemetry/exporter-trace-otlp-http',
+      '@opentelemetry/exporter-trace-otlp-proto',
+      '@opentelemetry/instrumentation-ioredis',
+      '@opentelemetry/instrumentation-pg',
+      '@opentelemetry/instrumentation-undici',
+      '@opentelemetry/resources',
+      '@opentelemetry/sdk-node',
+      '@opentelemetry/sdk-trace',
+    ],
+  },
   openapi: {
     description: 'the description of the API at /docs, and a typed client made of it',
     remove: ['src/openapi', 'test/openapi', 'docs/openapi.md'],
