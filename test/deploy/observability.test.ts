@@ -139,8 +139,11 @@ export const up = (db: Kysely<never>) => sql\`select 1\`.execute(db)`,
       ({ results }) => results.some(({ value }) => Number.isFinite(Number(value[1]))),
     )
   }
-  const alerts = `ALERTS{alertname=~"ServiceNotReady|ServiceDown"} or ALERTS{instance="draining"}`
-  t.same(await prometheus.query(alerts), [], 'others serve, and a replica that drains is no fault')
+  // Others serve, and a replica that drains is no fault. On a busy machine they may all be late for a moment.
+  await until(
+    () => prometheus.query(`ALERTS{alertname=~"ServiceNotReady|ServiceDown"} or ALERTS{instance="draining"}`),
+    ({ length }) => length === 0,
+  )
 
   await postgres.stop('immediate')
   await fires(t, prometheus, { ServiceNotReady: undefined, ServiceDegraded: 'late' })
