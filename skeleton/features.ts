@@ -191,7 +191,6 @@ export interface DB {
     packages: [
       '@fastify/otel',
       '@opentelemetry/api',
-      '@opentelemetry/exporter-trace-otlp-grpc',
       '@opentelemetry/exporter-trace-otlp-http',
       '@opentelemetry/exporter-trace-otlp-proto',
       '@opentelemetry/instrumentation-ioredis',

@@ -15,7 +15,6 @@ export async function createExporter(env: NodeJS.ProcessEnv, log: FastifyBaseLog
 }
 
 function load(protocol?: string): Promise<{ OTLPTraceExporter: new () => SpanExporter }> {
-  if (protocol === 'grpc') return import('@opentelemetry/exporter-trace-otlp-grpc')
   if (protocol === 'http/json') return import('@opentelemetry/exporter-trace-otlp-http')
   return import('@opentelemetry/exporter-trace-otlp-proto')
 }

@@ -50,7 +50,9 @@ t.test('what the SDK would replace by a default ends the boot', async (t) => {
   for (const [name, value] of [
     ['OTEL_TRACES_EXPORTER', 'zipkin'],
     ['OTEL_TRACES_SAMPLER', 'some'],
-    ['OTEL_EXPORTER_OTLP_PROTOCOL', 'http'],
+    ['OTEL_EXPORTER_OTLP_ENDPOINT', 'localhost:4318'],
+    ['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', ':::'],
+    ['OTEL_EXPORTER_OTLP_PROTOCOL', 'grpc'],
     ['OTEL_EXPORTER_OTLP_TRACES_PROTOCOL', 'http'],
   ] as const) {
     await t.rejects(configure(t, { DATABASE_URL, [name]: value }), new RegExp(`${name} must be `))
