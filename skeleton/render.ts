@@ -68,7 +68,10 @@ export function descriptionProblem(description: string): string | undefined {
   return 'a description is one line of at most 200 characters, without " \\ ` and $'
 }
 
-/** The features to keep, in the order of the list, without those that need one that goes. Throws for one that does not exist. */
+/**
+ * The features to keep, in the order of the list, without those that need one that goes. Throws for one that does not
+ * exist.
+ */
 export function ordered(chosen: string[]): string[] {
   const unknown = chosen.filter((name) => !optional.includes(name))
   if (unknown.length > 0)

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { freePort } from '../../dev/ports.ts'
@@ -51,13 +52,13 @@ t.test('the dashboard can be imported anywhere, for any service', async (t) => {
   }
 })
 
-/** Answers one after the other, until the test ends or nobody answers. */
+/** Asks one after the other, until the test ends. */
 async function load(t: Test, ...urls: string[]): Promise<void> {
   let stopped = false
   t.teardown(() => {
     stopped = true
   })
-  while (!stopped) for (const url of urls) stopped ||= (await ask(url)).status === 0
+  while (!stopped) for (const url of urls) if ((await ask(url)).status === 0) await sleep(100) // nobody is there
 }
 
 t.test('faults show on the dashboard, and each has its alert', { skip: noPrometheus }, async (t) => {
@@ -113,13 +114,15 @@ export const up = (db: Kysely<never>) => sql\`select 1\`.execute(db)`,
   )
 
   const port = String(await freePort())
-  for (let restarts = 0; restarts <= 3; restarts++) {
+  for (let restarts = 0; ; restarts++) {
     const { service } = await start('restarting', { PORT: port })
     await until(
       () => prometheus.query(`changes(process_start_time_seconds{instance="restarting"}[15m])`),
       ([changes]) => Number(changes?.value[1]) === restarts,
     )
-    if (restarts < 3) service.child.kill('SIGKILL')
+    if (restarts === 3) break
+    service.child.kill('SIGKILL')
+    await service.exited
   }
 
   await fires(t, prometheus, {
