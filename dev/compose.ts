@@ -5,6 +5,8 @@ export const composeVariables = [
   ['PUBLISH_SERVICE_PORT', '3000', "the service's port on this machine"],
   ['PUBLISH_DATABASE_PORT', '5432', "the database's port on this machine"],
   ['PUBLISH_REDIS_PORT', '6379', "Redis' port on this machine"],
+  ['PUBLISH_GRAFANA_PORT', '3030', "Grafana's port on this machine"],
+  ['PUBLISH_PROMETHEUS_PORT', '9090', "Prometheus' port on this machine"],
   ['POSTGRES_SUPERUSER_PASSWORD', 'development', 'password of the role postgres, which makes the others'],
   [
     'POSTGRES_OWNER_PASSWORD',

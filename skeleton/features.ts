@@ -26,6 +26,8 @@ export interface Feature extends Part {
   description: string
   /** What a service that is under way has to heed. */
   note?: string
+  /** The feature without which it is of no use, and goes too. */
+  needs?: string
 }
 
 export const features: Record<string, Feature> = {
@@ -89,6 +91,7 @@ export interface DB {
   },
   metrics: {
     description: '/metrics for Prometheus, off unless switched on',
+    note: '`observability` needs it, and goes too',
     remove: [
       'src/metrics',
       'src/core/metrics.ts',
@@ -113,12 +116,78 @@ export interface DB {
     ],
     packages: ['@prometheus-io/client', 'prom2javascript', '@kubernetes-models/prometheus-operator'],
   },
+  observability: {
+    description: 'a Grafana dashboard and alerts for Prometheus, and both in Compose',
+    needs: 'metrics',
+    remove: [
+      'deploy/observability',
+      'test/deploy/observability.test.ts',
+      'test/deploy/prometheus-rule.test.ts',
+      'test/support/prometheus.ts',
+      'test/support/dashboard.ts',
+      'docs/pictures',
+    ],
+    edit: [
+      { file: 'compose.yaml', lines: ['deploy/observability/compose.yaml'] },
+      {
+        file: 'deploy/compose/compose.yaml',
+        from: `  observed-service:
+    <<: [*service, *published]
+    profiles: [variants]
+    environment:
+      <<: [*environment, *owner]
+      METRICS: 'true'
+      OTEL_EXPORTER_OTLP_ENDPOINT: http://traces:4318
+    depends_on:
+      <<: *backends
+      prometheus: { condition: service_healthy }
+      grafana: { condition: service_healthy }
+      traces: { condition: service_healthy }
+
+`,
+      },
+      {
+        file: 'deploy/compose/compose.yaml',
+        lines: ['#   observed-service ', '# One name for all', 'aliases: [footing]'],
+      },
+      { file: 'dev/compose.ts', lines: ["'PUBLISH_GRAFANA_PORT'", "'PUBLISH_PROMETHEUS_PORT'"] },
+      { file: 'docs/compose.md', lines: ['| `observed-service` |'] },
+      { file: '.ci/run', from: ' prometheus' },
+      { file: '.github/workflows/ci.yml', from: ' prometheus' },
+      { file: '.github/workflows/ci.yml', lines: ['observed-service'] },
+      { file: '.github/dependabot.yml', lines: ['- /deploy/observability'] },
+    ],
+  },
   tracing: {
     description: 'traces for an OpenTelemetry collector, off unless switched on',
     remove: ['src/tracing', 'test/tracing', 'test/support/otlp.ts', 'docs/tracing.md'],
     edit: [
       { file: 'src/app.ts', lines: ["import('./tracing/index.ts')"] },
       { file: 'dev/build.ts', lines: ['OTEL_TRACES_EXPORTER'] },
+      { file: 'deploy/compose/compose.yaml', lines: ['OTEL_EXPORTER_OTLP_ENDPOINT', 'traces: { condition:'] },
+      { file: 'deploy/observability/compose.yaml', lines: ['exemplar-storage', '# A point of a histogram'] },
+      {
+        file: 'deploy/observability/compose.yaml',
+        from: `  traces:
+    <<: *common
+    # In memory: it forgets with the container.
+    image: jaegertracing/jaeger:2.21.0
+    deploy: { resources: { limits: { cpus: '1', memory: 512M } } }
+    healthcheck:
+      <<: *health
+      test: [CMD, wget, -q, -O, /dev/null, 'http://127.0.0.1:13133/status']
+
+`,
+      },
+      { file: 'deploy/observability/grafana/datasources.yaml', lines: ['exemplarTraceIdDestinations', 'trace_id'] },
+      {
+        file: 'deploy/observability/grafana/datasources.yaml',
+        from: `  - name: Traces
+    uid: traces
+    type: jaeger
+    url: http://traces:16686
+`,
+      },
     ],
     packages: [
       '@fastify/otel',
@@ -191,6 +260,7 @@ export interface DB {
       'deploy/kubernetes',
       'test/deploy/kubernetes.test.ts',
       'test/deploy/service-monitor.test.ts',
+      'test/deploy/prometheus-rule.test.ts',
       'test/deploy/manifests.ts',
       'docs/kubernetes.md',
     ],
@@ -198,7 +268,16 @@ export interface DB {
   },
   compose: {
     description: 'Docker Compose: the service with its backends, in variants',
-    remove: ['compose.yaml', 'deploy/compose', 'dev/compose.ts', 'test/deploy/compose.test.ts', 'docs/compose.md'],
+    remove: [
+      'compose.yaml',
+      'deploy/compose',
+      'deploy/observability/compose.yaml',
+      'deploy/observability/prometheus.yml',
+      'deploy/observability/grafana',
+      'dev/compose.ts',
+      'test/deploy/compose.test.ts',
+      'docs/compose.md',
+    ],
     edit: [
       { file: 'dev/docs.ts', lines: ["from './compose.ts'", 'composeSettings('] },
       { file: 'dev/docs.ts', from: ' + composeExample()' },
@@ -213,12 +292,15 @@ export interface DB {
             curl --fail http://localhost:3000/health
             docker compose --profile variants down --volumes
           done
+          docker compose up --wait --wait-timeout 300 observed-service && docker compose --profile variants down --volumes
 `,
       },
       {
         file: '.github/dependabot.yml',
         from: `  - package-ecosystem: docker-compose
-    directory: /deploy/compose
+    directories:
+      - /deploy/compose
+      - /deploy/observability
     schedule:
       interval: weekly
     cooldown:

@@ -68,12 +68,15 @@ export function descriptionProblem(description: string): string | undefined {
   return 'a description is one line of at most 200 characters, without " \\ ` and $'
 }
 
-/** The features to keep, in the order of the list. Throws for one that does not exist. */
+/**
+ * The features to keep, in the order of the list, without those that need one that goes. Throws for one that does not
+ * exist.
+ */
 export function ordered(chosen: string[]): string[] {
   const unknown = chosen.filter((name) => !optional.includes(name))
   if (unknown.length > 0)
     throw new Error(`no such feature: ${unknown.join(', ')}. There are ${optional.join(', ')}, or all, or none.`)
-  return optional.filter((name) => chosen.includes(name))
+  return optional.filter((name) => chosen.includes(name) && chosen.includes(features[name]?.needs ?? name))
 }
 
 /** The files of the service. Throws when the manifest names what is not there, since it is wrong then. */

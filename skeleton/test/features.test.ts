@@ -128,3 +128,8 @@ t.test('docs/features.md has the table that is made of the list (node skeleton/t
   const page = original.get(PAGE) as string
   t.equal(page, withTable(page, Object.keys(features)))
 })
+
+t.test('what needs a feature that is left out goes too', async (t) => {
+  const files = [...made(optional.filter((name) => name !== 'metrics')).keys()]
+  t.notOk(files.some((file) => file.startsWith('deploy/observability/')))
+})

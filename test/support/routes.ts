@@ -37,6 +37,13 @@ const failures: Record<string, () => void> = {
   },
 }
 
+/** A service that has the cache, as the tests of one without it can be compiled too. */
+interface Caching {
+  cache: {
+    define(name: 'counted', options: { ttl: number }, load: () => Promise<object>): { counted(): Promise<object> }
+  }
+}
+
 /** Routes that keep the backends busy, or break the process. */
 const routes: FastifyPluginAsync = async (fastify) => {
   const number = { type: 'number', default: 0 }
@@ -77,6 +84,16 @@ const routes: FastifyPluginAsync = async (fastify) => {
       setTimeout(fail)
       return {}
     })
+  }
+  fastify.get('/fail', () => raise(new Error('failed')))
+  fastify.get<Query>('/block', { schema }, async ({ query }) => {
+    const end = performance.now() + query.ms
+    while (performance.now() < end);
+    return {}
+  })
+  if ('cache' in fastify) {
+    const cache = (fastify as unknown as Caching).cache.define('counted', { ttl: 60 }, async () => ({}))
+    fastify.get('/cached', () => cache.counted())
   }
   fastify.get('/big', async (_, reply) => reply.send(Buffer.alloc(BIG)))
   fastify.post('/upload', ({ body }) => ({ body }))
