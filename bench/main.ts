@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: this service beside what it could be instead, in one run, on one machine, as ratios.
  * Prints the tables and writes them to bench/RESULTS.md. `-- --quick` is for work on the bench: short, and not written;
- * `-- storm start reads work latency replicas costs cache` runs some of it; `-- profile` shows where the time goes.
+ * `-- storm start reads work latency replicas costs traces cache` runs some of it; `-- profile` shows where the time goes.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
@@ -21,12 +21,13 @@ import { targetsMarkdown } from './report.ts'
 import { Servers } from './servers.ts'
 import { start } from './start.ts'
 import { storm } from './storm.ts'
+import { traces } from './traces.ts'
 import { work } from './work/measure.ts'
 
 const FOLDER = import.meta.dirname
 const RESULTS = path.join(FOLDER, 'RESULTS.md')
 type Measurement = (bench: Bench) => Promise<Measured>
-const FULL: Record<string, Measurement> = { storm, start, reads, work, latency, replicas, costs, cache }
+const FULL: Record<string, Measurement> = { storm, start, reads, work, latency, replicas, costs, traces, cache }
 /** What each is for. */
 const PURPOSES: Record<string, string> = {
   storm:
@@ -39,6 +40,7 @@ const PURPOSES: Record<string, string> = {
     'Between a service and its database there is a network, and often a pooler. There the trips to the database decide.',
   replicas: 'A whole deployment starts at once after an outage, and shares the migration lock.',
   costs: 'What is on by default, and what can be switched on, on a request that does nothing else.',
+  traces: 'Who switches traces on pays for them; who does not, nothing; and a collector that is away costs no request.',
   cache: 'A cache has to be cheaper than what it spares.',
 }
 const MEASUREMENTS: Record<string, Measurement> = { ...FULL, profile }

@@ -22,7 +22,7 @@ export interface Subject {
   env?: NodeJS.ProcessEnv
 }
 
-const peer = (name: string, file: string, ready = '/health'): Subject => ({
+export const peer = (name: string, file: string, ready = '/health'): Subject => ({
   name,
   argv: [process.execPath, path.join(import.meta.dirname, 'peers', file)],
   ready,

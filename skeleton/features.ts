@@ -86,7 +86,7 @@ export interface DB {
       { file: 'src/app.ts', lines: ["import('./cache/index.ts')"] },
       { file: 'bench/main.ts', lines: ["from './cache.ts'", "cache: 'A cache has"] },
       { file: 'bench/main.ts', from: ', cache }', to: ' }' },
-      { file: 'bench/main.ts', from: ' costs cache`', to: ' costs`' },
+      { file: 'bench/main.ts', from: ' cache`', to: '`' },
     ],
   },
   metrics: {
@@ -160,10 +160,20 @@ export interface DB {
   },
   tracing: {
     description: 'traces for an OpenTelemetry collector, off unless switched on',
-    remove: ['src/tracing', 'test/tracing', 'test/support/otlp.ts', 'docs/tracing.md'],
+    remove: [
+      'src/tracing',
+      'test/tracing',
+      'test/support/otlp.ts',
+      'docs/tracing.md',
+      'bench/traces.ts',
+      'bench/peers/bare-otel.mjs',
+    ],
     edit: [
       { file: 'src/app.ts', lines: ["import('./tracing/index.ts')"] },
       { file: 'dev/build.ts', lines: ['OTEL_TRACES_EXPORTER'] },
+      { file: 'bench/main.ts', lines: ["from './traces.ts'", "traces: 'Who switches"] },
+      { file: 'bench/main.ts', from: ' traces,' },
+      { file: 'bench/main.ts', from: ' costs traces', to: ' costs' },
       { file: 'deploy/compose/compose.yaml', lines: ['OTEL_EXPORTER_OTLP_ENDPOINT', 'traces: { condition:'] },
       { file: 'deploy/observability/compose.yaml', lines: ['exemplar-storage', '# A point of a histogram'] },
       {
