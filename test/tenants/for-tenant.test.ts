@@ -78,6 +78,7 @@ t.test('the setting is gone after each kind of error', async (t) => {
     sql`select 1; select 2`,
     sql`select ${unserializable}::text`,
     sql`select text::int from tenant_rows`,
+    sql`copy tenant_rows from stdin`,
   ]) {
     await t.rejects(forTenant(db, mine, query.compile(db)))
     t.same(await all.execute(), [])
