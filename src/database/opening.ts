@@ -29,7 +29,7 @@ export class Opening {
     const stream = connection.streamQuery.bind(connection)
     connection.streamQuery = async function* (this: Opening, ...args: Parameters<typeof stream>) {
       await this.#flush()
-      yield* stream(...args)
+      return yield* stream(...args)
     }.bind(this) as typeof stream
   }
 

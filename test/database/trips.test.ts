@@ -192,6 +192,10 @@ t.test('first statements of all kinds', async (t) => {
     await t.rejects(trx.selectFrom('trip_rows').selectAll().stream().next(), /cursor/)
     await add(trx, 'after')
   })
+  await db.transaction().execute(async (trx) => {
+    await trx.executeQuery(unread(setting('a.b', 'set').compile(trx)))
+    await sql`insert into trip_rows values (current_setting('a.b')); select 1`.execute(trx)
+  })
   await t.rejects(
     db.transaction().execute((trx) => sql`copy trip_rows from stdin`.execute(trx)),
     { code: '57014' },
@@ -204,7 +208,7 @@ t.test('first statements of all kinds', async (t) => {
     })
     .catch(() => {})
   await db.transaction().execute((trx) => trx.schema.createTable('trip_more').addColumn('n', 'integer').execute())
-  t.same(await texts(), ['one', 'two', 'kept', 'after'])
+  t.same(await texts(), ['one', 'two', 'kept', 'after', 'set'])
 })
 
 t.test('a value that cannot be sent fails the transaction, and the connection serves on', async (t) => {
