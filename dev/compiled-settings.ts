@@ -17,7 +17,8 @@ const separator = {
   type: 'string' as const,
   modifying: true,
   code({ gen, data, schema, it: { parentData, parentDataProperty } }: KeywordCxt) {
-    gen.assign(_`${parentData}[${parentDataProperty}]`, _`${data} === '' ? [] : ${data}.split(${schema})`)
+    gen.assign(data, _`${data} === '' ? [] : ${data}.split(${schema})`)
+    gen.assign(_`${parentData}[${parentDataProperty}]`, data)
   },
 }
 

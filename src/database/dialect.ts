@@ -43,17 +43,20 @@ class ServiceDriver extends PostgresDriver {
 
   override async commitTransaction(connection: DatabaseConnection): Promise<void> {
     const opening = this.#of(connection)
+    await opening.flushed()
     opening.throwFailure()
     if (opening.isHeld) return opening.forget()
     await super.commitTransaction(connection)
+    // Of a statement that the callback did not wait for.
+    opening.throwFailure()
   }
 
   /** After a BEGIN that failed it tells whether the connection is lost. */
   override async rollbackTransaction(connection: PostgresConnection): Promise<void> {
     const opening = this.#of(connection)
-    const { isHeld } = opening
-    opening.forget()
-    if (!isHeld) await super.rollbackTransaction(connection)
+    await opening.flushed()
+    if (opening.isHeld) opening.forget()
+    else await opening.rollback(() => super.rollbackTransaction(connection))
   }
 
   #of(connection: DatabaseConnection): Opening {

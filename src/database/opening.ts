@@ -19,6 +19,7 @@ export function unread<Q extends CompiledQuery>(query: Q): Q {
 export class Opening {
   #held: CompiledQuery[] = []
   #failure: unknown
+  #flushed: Promise<void> | undefined
   #isBegin = false
   readonly #execute: Execute
 
@@ -28,7 +29,7 @@ export class Opening {
     const stream = connection.streamQuery.bind(connection)
     connection.streamQuery = async function* (this: Opening, ...args: Parameters<typeof stream>) {
       await this.#flush()
-      yield* stream(...args)
+      return yield* stream(...args)
     }.bind(this) as typeof stream
   }
 
@@ -39,7 +40,24 @@ export class Opening {
 
   /** The next statement is the BEGIN. */
   begin(): void {
+    this.#failure = undefined
     this.#isBegin = true
+  }
+
+  /** Waits for a BEGIN that went out by itself, since a callback need not wait for the statement that follows it. */
+  async flushed(): Promise<void> {
+    await this.#flushed?.catch(() => {})
+  }
+
+  /**
+   * Runs the ROLLBACK. A statement that comes meanwhile, of a `Promise.all` that has failed, would run alone and commit:
+   * Kysely sends it.
+   */
+  async rollback(run: () => Promise<void>): Promise<void> {
+    this.forget()
+    const done = run()
+    this.#failure = new Error('The transaction is rolled back: await each of its statements before it ends')
+    await done.finally(() => this.forget())
   }
 
   /** What is held back must not reach the next user of the connection. */
@@ -70,7 +88,12 @@ export class Opening {
   }
 
   /** Sends it all, one after the other. */
-  async #flush(): Promise<void> {
+  #flush(): Promise<void> {
+    this.#flushed = this.#send()
+    return this.#flushed
+  }
+
+  async #send(): Promise<void> {
     this.throwFailure()
     const [begin, ...rest] = this.#take()
     if (begin) await this.#opens(begin, () => false)

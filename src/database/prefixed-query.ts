@@ -2,20 +2,20 @@ import type { CompiledQuery } from 'kysely'
 import pg from 'pg'
 
 type Callback = (err: Error | null, result?: unknown) => void
-type ServerError = { code?: string | undefined }
 
 /** What is used of pg 8.23's insides: test/database/trips.test.ts fails when they change. */
 interface Connection {
   parse(statement: { text: string }): void
   bind(portal: { values: readonly unknown[] }): void
   execute(portal: object): void
+  sync(): void
 }
 interface PgQuery {
   text: string
   prepare(connection: Connection): void
   handleDataRow(message: unknown): void
   handleCommandComplete(message: unknown, connection: Connection): void
-  handleError(err: ServerError, connection: Connection): void
+  handleCopyInResponse(connection: Connection): void
 }
 const PgQuery = pg.Query as unknown as new (config: object, values: readonly unknown[], callback: Callback) => PgQuery
 
@@ -55,6 +55,12 @@ export class PrefixedQuery extends PgQuery {
   override handleCommandComplete(message: unknown, connection: Connection): void {
     if (this.#arePrefixesDone) super.handleCommandComplete(message, connection)
     else this.done++
+  }
+
+  /** pg refuses to copy. PostgreSQL has ignored the Sync that came while it waited for the rows. */
+  override handleCopyInResponse(connection: Connection): void {
+    super.handleCopyInResponse(connection)
+    connection.sync()
   }
 
   get #arePrefixesDone(): boolean {

@@ -47,7 +47,8 @@ const SESSION =
   'a statement sets app.tenant_id for its session, and costs a connection, which is closed after use. ' +
   "Use withTenant or setTenant, or set_config('app.tenant_id', …, true)"
 
-function setsTenant(text: string, values: unknown): boolean {
+/** Whether the statement sets the tenant beyond its transaction. */
+export function setsTenant(text: string, values: unknown): boolean {
   if (!SETS.test(text)) return false
   const all = Array.isArray(values) ? values : []
   const rest = text.replace(LOCAL, (call, n) => (n === undefined || all[n - 1] === true ? '' : call))

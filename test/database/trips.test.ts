@@ -98,6 +98,60 @@ t.test('the same where it goes out by itself', async (t) => {
   t.same(await texts(), [])
 })
 
+t.test('a statement that nobody waited for: the error of its BEGIN is that of the transaction', async (t) => {
+  const { db, add, texts } = await setUp(t)
+  const left = db
+    .transaction()
+    // PostgreSQL has no such level.
+    .setIsolationLevel('snapshot')
+    .execute(async (trx) => {
+      add(trx, 'left').catch(() => {})
+    })
+  await t.rejects(left, { code: '42601' })
+  t.same(await texts(), [])
+})
+
+t.test(
+  'statements that nobody waited for neither run alone nor commit once the transaction is rolled back',
+  async (t) => {
+    const { db, add, texts } = await setUp(t)
+    const several = (trx: Db) =>
+      sql`insert into trip_rows values ('a'); insert into trip_rows values ('b')`.execute(trx)
+    const left = async (trx: Db) => {
+      several(trx).catch(() => {})
+      throw FAILS
+    }
+    await t.rejects(db.transaction().execute(left), FAILS)
+    const all = db
+      .transaction()
+      .execute((trx) => Promise.all([sql`select 1 / 0`.execute(trx), add(trx, 'c'), add(trx, 'd')]))
+    await t.rejects(all, { code: '22012' })
+    t.same(await texts(), [])
+  },
+)
+
+t.test('a BEGIN that failed is nothing to the next one, and to the next user', async (t) => {
+  const { db, add, texts } = await setUp(t)
+  const aborted = await db
+    .transaction()
+    .execute((trx) => sql`select 1 / 0`.execute(trx).catch(() => {}))
+    .catch((err) => err)
+  await db.connection().execute(async (connection) => {
+    const failed = connection
+      .transaction()
+      .setIsolationLevel('snapshot')
+      .execute(async (trx) => {
+        await t.rejects(add(trx, 'a'), { code: '42601' })
+        // After this error Kysely neither commits nor rolls back.
+        throw aborted
+      })
+    await t.rejects(failed, aborted)
+    await connection.transaction().execute((trx) => add(trx, 'b'))
+  })
+  await add(db, 'c')
+  t.same(await texts(), ['b', 'c'])
+})
+
 t.test('what is held back is forgotten when the connection is lent again', async (t) => {
   const { app, db, texts } = await setUp(t)
   const aborted = await db
@@ -138,6 +192,14 @@ t.test('first statements of all kinds', async (t) => {
     await t.rejects(trx.selectFrom('trip_rows').selectAll().stream().next(), /cursor/)
     await add(trx, 'after')
   })
+  await db.transaction().execute(async (trx) => {
+    await trx.executeQuery(unread(setting('a.b', 'set').compile(trx)))
+    await sql`insert into trip_rows values (current_setting('a.b')); select 1`.execute(trx)
+  })
+  await t.rejects(
+    db.transaction().execute((trx) => sql`copy trip_rows from stdin`.execute(trx)),
+    { code: '57014' },
+  )
   await db
     .transaction()
     .setAccessMode('read only')
@@ -146,7 +208,7 @@ t.test('first statements of all kinds', async (t) => {
     })
     .catch(() => {})
   await db.transaction().execute((trx) => trx.schema.createTable('trip_more').addColumn('n', 'integer').execute())
-  t.same(await texts(), ['one', 'two', 'kept', 'after'])
+  t.same(await texts(), ['one', 'two', 'kept', 'after', 'set'])
 })
 
 t.test('a value that cannot be sent fails the transaction, and the connection serves on', async (t) => {

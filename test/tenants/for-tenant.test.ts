@@ -78,6 +78,7 @@ t.test('the setting is gone after each kind of error', async (t) => {
     sql`select 1; select 2`,
     sql`select ${unserializable}::text`,
     sql`select text::int from tenant_rows`,
+    sql`copy tenant_rows from stdin`,
   ]) {
     await t.rejects(forTenant(db, mine, query.compile(db)))
     t.same(await all.execute(), [])
@@ -110,7 +111,7 @@ t.test('a constraint that waits for the end is reported', async (t) => {
   t.same((await forTenant(db, mine, all)).rows, [{ text: mine }])
 })
 
-t.test('it refuses what is no UUID, and a transaction', async (t) => {
+t.test('it refuses what is no UUID, a transaction, and a query that sets the tenant of the session', async (t) => {
   const { db, mine, all } = await setUp(t)
   for (const id of ['', 'x', `${mine}'`, undefined, [mine]]) {
     await t.rejects(forTenant(db, id as string, all), { name: 'TypeError', message: 'The tenant id is not a UUID' })
@@ -118,6 +119,9 @@ t.test('it refuses what is no UUID, and a transaction', async (t) => {
   await db.transaction().execute(async (trx) => {
     await t.rejects(forTenant(trx, mine, all), { name: 'TypeError', message: /setTenant/ })
   })
+  for (const query of [sql`select set_config('app.tenant_id', ${mine}, false)`, sql`set app.tenant_id = 'x'`]) {
+    await t.rejects(forTenant(db, mine, query.compile(db)), { name: 'TypeError', message: /sets a tenant itself/ })
+  }
 })
 
 t.test("what logs Kysely's queries sees its text", async (t) => {
