@@ -155,10 +155,9 @@ t.test('docs: the service of docs/examples.md', async (t) => {
     const service = new Service(t, settings, { source: copy, whole: true })
     await service.logged('ready')
     proxy.hold('outbox_of_docs')
-    const idle = "select from pg_stat_activity where datname = current_database() and state = 'idle in transaction'"
     await until(
-      () => query(url, idle),
-      ({ length }) => length > 0,
+      () => proxy.holds,
+      (holds) => holds,
     )
     service.child.kill('SIGTERM')
     t.equal(await service.exited, 1)

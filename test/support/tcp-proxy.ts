@@ -53,12 +53,17 @@ export class TcpProxy {
     this.#heldText = text
   }
 
+  /** Whether a request waits. */
+  get holds(): boolean {
+    return this.#held.length > 0
+  }
+
   release(): void {
     this.#heldText = undefined
     for (const send of this.#held.splice(0)) send()
   }
 
-  #holds(chunk: string | Buffer): boolean {
+  #isHeld(chunk: string | Buffer): boolean {
     return this.#heldText !== undefined && (this.#held.length > 0 || chunk.includes(this.#heldText))
   }
 
@@ -112,7 +117,7 @@ export class TcpProxy {
       from.on('data', (chunk: Buffer) => {
         connection.dead ||= this.#swallows
         if (connection.dead) this.#swallowed.emit('data')
-        else if (from === client && this.#holds(chunk)) {
+        else if (from === client && this.#isHeld(chunk)) {
           const start = this.#held.length > 0 ? 0 : chunk.indexOf(this.#heldText as string)
           to.write(chunk.subarray(0, start))
           this.#held.push(() => to.write(chunk.subarray(start)))
