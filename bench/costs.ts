@@ -1,6 +1,6 @@
 import { features } from '../src/app.ts'
 import { settingsOf } from '../src/core/config/env.ts'
-import { type Bench, CONNECTIONS, type Measured } from './bench.ts'
+import { type Bench, COLUMNS, CONNECTIONS, type Measured, sample } from './bench.ts'
 import { makeNotes } from './fixtures.ts'
 import { atLeast, interleave, ratio, Table } from './report.ts'
 import { ROUTES, Run } from './subjects.ts'
@@ -18,12 +18,7 @@ export async function costs({ servers, load, quick }: Bench): Promise<Measured> 
   const seconds = quick ? 1 : 3
   const table = new Table(
     'Cost of logging and of metrics',
-    [
-      { key: 'perSecond', head: 'requests/s' },
-      { key: 'p99', head: 'p99 ms', digits: 2 },
-      { key: 'processor', head: 'processor µs a request', digits: 1 },
-      { key: 'memory', head: 'memory after MB' },
-    ],
+    [...COLUMNS, { key: 'memory', head: 'memory after MB' }],
     `A route that answers a constant, ${CONNECTIONS} connections, ${seconds} s a round, the log in a file.`,
   )
   const options = { databaseUrl: await servers.migratedDatabase(makeNotes), redisUrl: servers.redisUrl }
@@ -36,12 +31,7 @@ export async function costs({ servers, load, quick }: Bench): Promise<Measured> 
           table.measure(name, async () => {
             const run = await Run.start(ROUTES, { ...options, env })
             try {
-              const job = { url: run.url('/constant'), connections: CONNECTIONS }
-              await load.run({ ...job, seconds: 1 })
-              const before = run.processorMs()
-              const { perSecond, p99, requests } = await load.run({ ...job, seconds })
-              const processor = ((run.processorMs() - before) / requests) * 1_000
-              return { perSecond, p99, processor, memory: run.memory() }
+              return { ...(await sample(run, load, { url: run.url('/constant'), seconds })), memory: run.memory() }
             } finally {
               await run.stop()
             }

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
-import { type Bench, CONNECTIONS, type Measured } from './bench.ts'
+import { type Bench, COLUMNS, CONNECTIONS, type Measured, sample } from './bench.ts'
 import { makeNotes } from './fixtures.ts'
 import { interleave, Table } from './report.ts'
 import { BARE, peer, ROUTES, Run, type Subject } from './subjects.ts'
@@ -13,12 +13,7 @@ export async function traces({ servers, load, quick }: Bench): Promise<Measured>
   const seconds = quick ? 1 : 3
   const table = new Table(
     'Cost of traces',
-    [
-      { key: 'perSecond', head: 'requests/s' },
-      { key: 'p99', head: 'p99 ms', digits: 2 },
-      { key: 'processor', head: 'processor µs a request', digits: 1 },
-      { key: 'memory', head: 'memory after MB' },
-    ],
+    [...COLUMNS, { key: 'memory', head: 'memory after MB' }],
     `${CONNECTIONS} connections, ${seconds} s a round, no log. The collector answers at once; the black hole never does.`,
   )
   const databaseUrl = await servers.migratedDatabase(makeNotes)
@@ -55,12 +50,7 @@ export async function traces({ servers, load, quick }: Bench): Promise<Measured>
               const options = { databaseUrl, redisUrl: servers.redisUrl, env: { LOG_LEVEL: 'silent', ...env } }
               const run = await Run.start(subject, options)
               try {
-                const job = { url: run.url(route), connections: CONNECTIONS }
-                await load.run({ ...job, seconds: 1 })
-                const before = run.processorMs()
-                const { perSecond, p99, requests } = await load.run({ ...job, seconds })
-                const processor = ((run.processorMs() - before) / requests) * 1_000
-                return { perSecond, p99, processor, memory: run.memory() }
+                return { ...(await sample(run, load, { url: run.url(route), seconds })), memory: run.memory() }
               } finally {
                 await run.stop()
               }

@@ -1,4 +1,4 @@
-import { type Bench, CONNECTIONS, type Measured } from '../bench.ts'
+import { type Bench, COLUMNS, CONNECTIONS, type Measured, sample } from '../bench.ts'
 import { makeNotes } from '../fixtures.ts'
 import { interleave, Table } from '../report.ts'
 import { ROUTES, Run } from '../subjects.ts'
@@ -9,11 +9,7 @@ export async function work({ servers, load, quick }: Bench): Promise<Measured> {
   const seconds = quick ? 1 : 3
   const table = new Table(
     'Work of a request',
-    [
-      { key: 'perSecond', head: 'requests/s' },
-      { key: 'p99', head: 'p99 ms', digits: 2 },
-      { key: 'processor', head: 'processor µs a request', digits: 1 },
-    ],
+    COLUMNS,
     `${CONNECTIONS} connections, a pool of 10 each, ${seconds} s a round.`,
   )
   const options = { databaseUrl: await servers.migratedDatabase(makeNotes), redisUrl: servers.redisUrl }
@@ -24,14 +20,9 @@ export async function work({ servers, load, quick }: Bench): Promise<Measured> {
       works.map(
         ({ name, route, body }) =>
           () =>
-            table.measure(name, async () => {
-              const job = { url: run.url(route), body: body && JSON.stringify(body), connections: CONNECTIONS }
-              await load.run({ ...job, seconds: 1 })
-              const before = run.processorMs()
-              const { perSecond, p99, requests, non200 } = await load.run({ ...job, seconds })
-              if (non200 > 0) throw new Error(`${non200} of ${requests} answers were not 200`)
-              return { perSecond, p99, processor: ((run.processorMs() - before) / requests) * 1_000 }
-            }),
+            table.measure(name, () =>
+              sample(run, load, { url: run.url(route), body: body && JSON.stringify(body), seconds }),
+            ),
       ),
     )
   } finally {
