@@ -46,10 +46,13 @@ t.test('the dashboard can be imported anywhere, for any service', async (t) => {
   const variables = new Set(dashboard.templating.list.map(({ name }) => name))
   const used = new Set(Array.from(text.matchAll(/\$\{?(?!__)(\w+)/g), ([, name]) => name))
   t.same([...used].sort(), [...variables].sort())
-  for (const { title, description, datasource, fieldConfig, targets = [] } of charts) {
+  for (const { type, title, description, datasource, fieldConfig, targets = [] } of charts) {
     t.ok(title && description && fieldConfig?.defaults.unit, title)
     t.match(datasource?.uid, /^\$\{datasource\}$/, title)
-    for (const { expr, legendFormat } of targets) t.ok(legendFormat && expr.includes('job="$job"'), expr)
+    for (const { expr, legendFormat, instant = false } of targets) {
+      t.ok(legendFormat && expr.includes('job="$job"'), expr)
+      t.equal(instant, type === 'stat', title) // over a range it would show the last value that there was
+    }
   }
 })
 
