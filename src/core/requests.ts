@@ -122,9 +122,9 @@ function write(request: FastifyRequest, reply: FastifyReply, outcome: object): v
  * the one log line, and the ids. Fastify takes a part of it as options alone and a part as hooks alone, so both are
  * given here: `src/app.ts` refuses an instance that was made otherwise.
  *
- * `request.id` is in each line of the request's log as `requestId`, beside `traceId` and the `spanId`
- * of tracing, and in the answer as `x-request-id`. Both ids are the client's if they are well-formed, else fresh; `request.traceId` is the second. `stream`
- * takes the log in place of stdout.
+ * `request.id` is in each line of the request's log as `requestId`, beside `traceId` and the `spanId` of tracing, and in
+ * the answer as `x-request-id`. `request.id` and `request.traceId` are the client's if they are well-formed, else fresh.
+ * `stream` takes the log in place of stdout.
  */
 export function createFastify({ stream = output }: { stream?: { write(line: string): void } } = {}): FastifyInstance {
   const limits = { connections: new Connections(), unread: new Unread() }

@@ -7,6 +7,7 @@ interface Target {
   refId: string
   expr: string
   legendFormat: string
+  instant?: boolean
 }
 
 export interface Panel {
