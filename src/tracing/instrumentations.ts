@@ -1,3 +1,4 @@
+import { TraceFlags, trace } from '@opentelemetry/api'
 import { IORedisInstrumentation } from '@opentelemetry/instrumentation-ioredis'
 import { PgInstrumentation } from '@opentelemetry/instrumentation-pg'
 import { UndiciInstrumentation } from '@opentelemetry/instrumentation-undici'
@@ -5,40 +6,59 @@ import { Redis } from 'ioredis'
 import pg from 'pg'
 import { inBackground } from '../core/background.ts'
 
+type Method = (this: object, ...args: unknown[]) => unknown
+
+/** What the instrumentations patch, and what is to become of a call of it. */
+const METHODS: [prototype: object, name: string, choose?: (patched: Method, original: Method) => Method][] = [
+  [pg.Client.prototype, 'query', whereSampled],
+  [pg.Client.prototype, 'connect', ofNobody],
+  [pg.Pool.prototype, 'connect', whereSampled],
+  [pg.Pool.prototype, 'end'],
+  [Redis.prototype, 'sendCommand', whereSampled],
+  [Redis.prototype, 'connect', ofNobody],
+]
+
 /**
  * Spans of queries, commands, and requests of `fetch`. The instrumentations would wait for the modules to be loaded:
  * these are, and in the build there are none. So each patches what it is given, as `getModuleDefinitions()` is meant for.
  * What belongs to no trace makes no span. Returns what undoes it.
  */
 export function instrument(): () => void {
+  const before = METHODS.map(([prototype, name, choose]) => {
+    const methods = prototype as Record<string, Method>
+    return { methods, name, choose, original: methods[name] as Method }
+  })
   const options = { enabled: false, requireParentSpan: true }
   const [ofPg, ofPool] = new PgInstrumentation(options).getModuleDefinitions()
   const [ofRedis] = new IORedisInstrumentation({
     ...options,
     dbStatementSerializer: (command) => command,
   }).getModuleDefinitions()
+  ofPg?.patch?.(pg)
+  ofPool?.patch?.(pg.Pool)
+  ofRedis?.patch?.(Redis)
+  for (const { methods, name, choose, original } of before) {
+    if (choose) methods[name] = choose(methods[name] as Method, original)
+  }
   const undici = new UndiciInstrumentation({ requireParentforSpans: true })
-  const patched = [
-    { definition: ofPg, module: pg },
-    { definition: ofPool, module: pg.Pool },
-    { definition: ofRedis, module: Redis },
-  ]
-  for (const { definition, module } of patched) definition?.patch?.(module)
-  const connects = [connectInBackground(pg.Client.prototype), connectInBackground(Redis.prototype)]
   return () => {
-    for (const undo of connects) undo()
-    for (const { definition, module } of patched) definition?.unpatch?.(module)
+    for (const { methods, name, original } of before) methods[name] = original
     undici.disable()
   }
 }
 
-/** A connection serves many requests, and its events are none of the one's that happened to open it. */
-function connectInBackground(prototype: { connect(...args: never[]): unknown }): () => void {
-  const { connect } = prototype
-  prototype.connect = function (this: object, ...args) {
-    return inBackground(() => connect.apply(this, args))
+/** Where few traces are kept, most spans would be made for nothing. */
+function whereSampled(patched: Method, original: Method): Method {
+  return function (...args) {
+    // Not whether it is recorded: what a request has begun can go on when its own span is over.
+    const flags = trace.getActiveSpan()?.spanContext().traceFlags ?? TraceFlags.NONE
+    return ((flags & TraceFlags.SAMPLED) === 0 ? original : patched).apply(this, args)
   }
-  return () => {
-    prototype.connect = connect
+}
+
+/** A connection serves many requests, and its events are none of the one's that happened to open it. */
+function ofNobody(_: Method, original: Method): Method {
+  return function (...args) {
+    return inBackground(() => original.apply(this, args))
   }
 }

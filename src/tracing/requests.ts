@@ -21,8 +21,8 @@ import { traceOfSpan } from './agent.ts'
 interface Traced {
   span: Span
   isDescribed?: boolean
-  end(): void
-  setStatus(status: SpanStatus): void
+  end?(): void
+  setStatus?(status: SpanStatus): void
   status?: SpanStatus
   error?: unknown
 }
@@ -43,7 +43,7 @@ export async function traceRequests(fastify: FastifyInstance): Promise<void> {
 
   const start = (raw: IncomingMessage, kind: SpanKind, within: Context) => {
     const span = tracer.startSpan(methodOf(raw), { kind, attributes: ofRaw(raw) }, within)
-    const traced = held(span)
+    const traced = span.isRecording() ? held(span) : { span }
     requests.set(raw, traced)
     return traced
   }
@@ -118,15 +118,15 @@ function end(traced: Traced, statusCode: number | undefined, errorType?: string)
   if (statusCode !== undefined) span.setAttribute('http.response.status_code', statusCode)
   if (type !== undefined) {
     span.setAttribute('error.type', type)
-    traced.setStatus({ code: SpanStatusCode.ERROR })
+    traced.setStatus?.({ code: SpanStatusCode.ERROR })
     if (error) span.recordException(error as Error)
-  } else if (status && !error) traced.setStatus(status)
-  traced.end()
+  } else if (status && !error) traced.setStatus?.(status)
+  traced.end?.()
   span.setAttributes = () => span // @fastify/otel's last, where the client is gone before the answer
 }
 
 function describe(traced: Traced, { raw, routeOptions, protocol, hostname, port, ip }: FastifyRequest): void {
-  if (traced.isDescribed) return
+  if (traced.isDescribed || !traced.span.isRecording()) return
   traced.isDescribed = true
   if (routeOptions.url) traced.span.updateName(`${methodOf(raw)} ${routeOptions.url}`)
   traced.span.setAttributes({

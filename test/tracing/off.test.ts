@@ -55,6 +55,6 @@ t.test('what the SDK would replace by a default ends the boot', async (t) => {
     ['OTEL_EXPORTER_OTLP_PROTOCOL', 'grpc'],
     ['OTEL_EXPORTER_OTLP_TRACES_PROTOCOL', 'http'],
   ] as const) {
-    await t.rejects(configure(t, { DATABASE_URL, [name]: value }), new RegExp(`${name} must be `))
+    await t.rejects(configure(t, { DATABASE_URL, [name]: value }), new RegExp(`${name} must `))
   }
 })
