@@ -1,6 +1,6 @@
 import type { Attributes, AttributeValue } from '@opentelemetry/api'
 import type { ReadableSpan } from '@opentelemetry/sdk-trace'
-import { redactText } from '../core/redaction.ts'
+import { isSecretName, REDACTED, redactText } from '../core/redaction.ts'
 
 /** Characters of a text. */
 const MAX_TEXT = 4_000
@@ -23,8 +23,9 @@ export function sendable(span: ReadableSpan): ReadableSpan {
     events: {
       value: isBackend
         ? []
-        : span.events.map((event) => ({ ...event, attributes: event.attributes && plainAll(event.attributes) })),
+        : span.events.map((event) => ({ ...event, name: plain(event.name), attributes: plainAll(event.attributes) })),
     },
+    links: { value: span.links.map((link) => ({ ...link, attributes: plainAll(link.attributes) })) },
   })
 }
 
@@ -35,16 +36,18 @@ function codeOf({ events: [exception] }: ReadableSpan): Attributes {
   return { 'error.type': code ?? '_OTHER', 'db.response.status_code': code }
 }
 
-function plainAll({ 'url.query': _, ...attributes }: Attributes): Attributes {
+function plainAll({ 'url.query': _, ...attributes }: Attributes = {}): Attributes {
   return Object.fromEntries(Object.entries(attributes).map(([key, value]) => [key, plainValue(key, value)]))
 }
 
 function plainValue(key: string, value: AttributeValue | undefined): AttributeValue | undefined {
+  if (typeof value !== 'boolean' && isSecretName(key)) return REDACTED
   if (Array.isArray(value)) return value.map((item) => (typeof item === 'string' ? plain(item) : item)) as string[]
   if (typeof value !== 'string') return value
   return plain(key.startsWith('url.') ? (value.split(/[?#]/, 1)[0] as string) : value)
 }
 
+/** Cut off when it is redacted: of an address that is cut off in its password, the password would be left. */
 function plain(text: string): string {
-  return redactText(text.slice(0, MAX_TEXT))
+  return redactText(text.slice(0, 2 * MAX_TEXT)).slice(0, MAX_TEXT)
 }

@@ -49,7 +49,12 @@ const routes: FastifyPluginAsync = async (fastify) => {
     return {}
   })
   fastify.get('/traced/told', async (request) => {
-    request.opentelemetry().span?.setStatus({ code: SpanStatusCode.ERROR, message: 'told' })
+    const { span } = request.opentelemetry()
+    span?.setStatus({ code: SpanStatusCode.ERROR, message: 'told' })
+    span?.setAttributes({ 'client.token': 'hunter4', 'client.cookies': ['hunter4'], 'has.token': true })
+    span?.setAttribute('cut', `${'x'.repeat(3_979)}postgres://me:hunter4@db`)
+    span?.addEvent('password=hunter4', { secret: 'hunter4', text: 'token=hunter4' })
+    span?.addLink({ context: { ...span.spanContext() }, attributes: { password: 'hunter4' } })
     return {}
   })
   fastify.get('/traced/health', async () => (await fastify.health.results()).size)

@@ -127,7 +127,13 @@ t.test('a body, a stream and HEAD keep to the span, and an answer that is an err
 
   // A handler of one's own may say that an answer is a failure; a method that is none of HTTP's has no name of its own.
   await ask('/traced/told')
-  t.match(await receiver.span('GET /traced/told'), { status: { code: 'ERROR', message: 'told' } })
+  const told = await receiver.span('GET /traced/told')
+  t.match(told, { status: { code: 'ERROR', message: 'told' } })
+  t.match(told.attributes, { 'client.token': '[redacted]', 'client.cookies': '[redacted]', 'has.token': true })
+  t.match(told.events, [
+    { name: 'password=[redacted]', attributes: { secret: '[redacted]', text: 'token=[redacted]' } },
+  ])
+  t.notMatch(String(Buffer.concat(receiver.bodies)), /hunter4/, 'its links neither')
 
   await until(
     async () => service.logs.filter(({ msg }) => msg === 'request'),
