@@ -2,8 +2,9 @@ import type { Attributes, AttributeValue } from '@opentelemetry/api'
 import type { ReadableSpan } from '@opentelemetry/sdk-trace'
 import { isSecretName, REDACTED, redactText } from '../core/redaction.ts'
 
-/** Characters of a text. */
+/** Characters of a text. More of it is read: of an address that is cut off in its password, the password would be left. */
 const MAX_TEXT = 4_000
+const READ_TEXT = 2 * MAX_TEXT
 
 /** In the message of an error of a backend: what @opentelemetry/instrumentation-pg writes, and how those of Redis begin. */
 const CODE = /\(code: (\w+)\)|^([A-Z]{2,})\b/
@@ -47,7 +48,11 @@ function plainValue(key: string, value: AttributeValue | undefined): AttributeVa
   return plain(key.startsWith('url.') ? (value.split(/[?#]/, 1)[0] as string) : value)
 }
 
-/** Cut off when it is redacted: of an address that is cut off in its password, the password would be left. */
 function plain(text: string): string {
-  return redactText(text.slice(0, 2 * MAX_TEXT)).slice(0, MAX_TEXT)
+  return redactText(text.slice(0, READ_TEXT)).slice(0, MAX_TEXT)
+}
+
+/** What is read of a text. A copy, because V8 keeps all of a text of which there is a slice. */
+export function bounded(text: string): string {
+  return text.length > READ_TEXT ? Buffer.from(text.slice(0, READ_TEXT)).toString() : text
 }
