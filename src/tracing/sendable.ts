@@ -7,7 +7,7 @@ const MAX_TEXT = 4_000
 const READ_TEXT = 2 * MAX_TEXT
 
 /** In the message of an error of a backend: what @opentelemetry/instrumentation-pg writes, and how those of Redis begin. */
-const CODE = /\(code: (\w+)\)|^([A-Z]{2,})\b/
+const CODE = /\(code: (?!UNKNOWN)(\w+)\)|^([A-Z]{2,})\b/
 
 /**
  * The span as it may leave the service: its texts are redacted as those of the log are, and bounded; of a URL the query
@@ -34,7 +34,7 @@ function codeOf({ events: [exception] }: ReadableSpan): Attributes {
   if (!exception) return {}
   const [, sqlstate, word] = CODE.exec(String(exception.attributes?.['exception.message'])) ?? []
   const code = sqlstate ?? word
-  return { 'error.type': code ?? '_OTHER', 'db.response.status_code': code }
+  return { 'error.type': code ?? '_OTHER', ...(code && { 'db.response.status_code': code }) }
 }
 
 function plainAll({ 'url.query': _, ...attributes }: Attributes = {}): Attributes {
