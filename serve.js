@@ -8,7 +8,7 @@ import path from 'node:path'
 
 const DIST = path.join(import.meta.dirname, 'dist')
 /** With or without quotes around it or its value. A data: URL is no agent. A module that is none costs the boot alone. */
-const PRELOAD = /(?<=^|[\s"])(-r|--require|--import|--(experimental[-_])?loader)(?=[=\s]+(?!"?data:)\S)/
+const PRELOAD = /(?<=^|[\s"])(-r|--require|--import|--(experimental[-_])?loader)(?="?[=\s]+(?!"?data:)\S)/
 
 const preload = [...process.execArgv, process.env['NODE_OPTIONS']].join(' ').match(PRELOAD)?.[0]
 if (preload) console.error(`a module is loaded first (${preload}): running the source, whose modules it can hook`)

@@ -1,4 +1,4 @@
-const REDACTED = '[redacted]'
+export const REDACTED = '[redacted]'
 /** What a name ends with whose value is a secret. */
 const SECRET =
   'authorization|cookies?|pass(?:words?|wd|phrase)|pwd|secrets?|tokens?|credentials?|(?:api|access|secret|private)[_-]?keys?'
@@ -44,9 +44,14 @@ function isSuspect(text: string): boolean {
 
 /** By its name, or in a raw list of headers by the string before it. */
 function isSecret(node: object, key: string): boolean {
-  if (!Array.isArray(node)) return NAME.test(key)
+  if (!Array.isArray(node)) return isSecretName(key)
   const name = Number(key) % 2 === 1 && node[Number(key) - 1]
-  return typeof name === 'string' && NAME.test(name)
+  return typeof name === 'string' && isSecretName(name)
+}
+
+/** Whether what has this name is a secret. */
+export function isSecretName(name: string): boolean {
+  return NAME.test(name)
 }
 
 /** The same of one text. */

@@ -24,7 +24,8 @@ declare module '../core/config/settings.ts' {
 const EXPORTERS = /^(otlp|none)$/
 const PROTOCOLS = /^http\/(protobuf|json)$/
 const SAMPLERS = /^(parentbased_)?(always_on|always_off|traceidratio)$/
-const URLS = /^https?:\/\/./
+const SHARES = /^(0|1(\.0+)?|0?\.\d+)$/
+const URLS = { test: (value: string) => /^https?:$/.test(URL.parse(value)?.protocol ?? '') }
 
 /** Spans of requests, and of what they ask of the backends and of other services, sent to an OpenTelemetry collector. */
 const tracing: Feature = { name: 'tracing', settings, problems, plugin }
@@ -37,15 +38,16 @@ export default tracing
  */
 function problems(env: NodeJS.ProcessEnv): string[] {
   if (agent()) return []
-  const wrong = (pattern: RegExp, ...names: string[]) =>
+  const wrong = (pattern: Pick<RegExp, 'test'>, ...names: string[]) =>
     names.filter((name) => env[name] && !pattern.test(env[name])).join(' and ')
   const endpoints = wrong(URLS, 'OTEL_EXPORTER_OTLP_ENDPOINT', 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT')
   const protocols = wrong(PROTOCOLS, 'OTEL_EXPORTER_OTLP_PROTOCOL', 'OTEL_EXPORTER_OTLP_TRACES_PROTOCOL')
   const samplers = 'always_on, always_off or traceidratio, also with parentbased_ before it'
   return problemsThatHold({
-    [`${endpoints} must begin with http:// or https://`]: endpoints,
+    [`${endpoints} must be a URL that begins with http:// or https://`]: endpoints,
     [`${protocols} must be http/protobuf or http/json`]: protocols,
     'OTEL_TRACES_EXPORTER must be otlp or none': wrong(EXPORTERS, 'OTEL_TRACES_EXPORTER'),
     [`OTEL_TRACES_SAMPLER must be ${samplers}`]: wrong(SAMPLERS, 'OTEL_TRACES_SAMPLER'),
+    'OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1': wrong(SHARES, 'OTEL_TRACES_SAMPLER_ARG'),
   })
 }

@@ -5,6 +5,7 @@ import { UndiciInstrumentation } from '@opentelemetry/instrumentation-undici'
 import { Redis } from 'ioredis'
 import pg from 'pg'
 import { inBackground } from '../core/background.ts'
+import { bounded } from './sendable.ts'
 
 type Method = (this: object, ...args: unknown[]) => unknown
 
@@ -29,7 +30,11 @@ export function instrument(): () => void {
     return { methods, name, choose, original: methods[name] as Method }
   })
   const options = { enabled: false, requireParentSpan: true }
-  const [ofPg, ofPool] = new PgInstrumentation(options).getModuleDefinitions()
+  const [ofPg, ofPool] = new PgInstrumentation({
+    ...options,
+    // The text of many rows has megabytes, and two thousand spans can wait for the collector.
+    requestHook: (span, { query }) => span.setAttribute('db.query.text', bounded(query.text)),
+  }).getModuleDefinitions()
   const [ofRedis] = new IORedisInstrumentation({
     ...options,
     dbStatementSerializer: (command) => command,

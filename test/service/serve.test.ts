@@ -22,6 +22,7 @@ t.test('the source runs where a module is loaded first, and says so; else the bu
     '-r ./agent.cjs',
     '--require "./an agent.cjs"',
     '"--require=./an agent.cjs"',
+    '"--require" "./an agent.cjs"',
     '--import ./agent.cjs',
     '--import=./agent.cjs',
     '--experimental-loader ./hooks.mjs',

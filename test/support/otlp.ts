@@ -28,6 +28,8 @@ export class Receiver {
   readonly spans: ReceivedSpan[] = []
   /** The headers of each request that it got, whatever it did with it. */
   readonly requests: IncomingMessage['headers'][] = []
+  /** What it took, as it was sent. */
+  readonly bodies: Buffer[] = []
   behaviour: Behaviour = 'take'
   readonly #sockets = new Set<Socket>()
   readonly #server = createServer((request, response) => this.#receive(request, response))
@@ -87,6 +89,7 @@ export class Receiver {
     const body = request.headers['content-encoding'] === 'gzip' ? gunzipSync(sent) : sent
     const { status = 200, ms = 0, headers = {} } = behaviour === 'take' ? {} : behaviour
     await sleep(ms)
+    this.bodies.push(body)
     const isJson = request.headers['content-type'] === 'application/json'
     if (status === 200 && request.url === '/v1/traces') this.spans.push(...(isJson ? ofJson(body) : ofProtobuf(body)))
     response.writeHead(status, { 'content-type': request.headers['content-type'], ...headers })

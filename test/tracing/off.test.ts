@@ -51,7 +51,9 @@ t.test('what the SDK would replace by a default ends the boot', async (t) => {
     ['OTEL_TRACES_EXPORTER', 'zipkin'],
     ['OTEL_TRACES_SAMPLER', 'some'],
     ['OTEL_EXPORTER_OTLP_ENDPOINT', 'localhost:4318'],
-    ['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', ':::'],
+    ['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', 'http://:::'],
+    ['OTEL_TRACES_SAMPLER_ARG', '0,1'],
+    ['OTEL_TRACES_SAMPLER_ARG', '1.5'],
     ['OTEL_EXPORTER_OTLP_PROTOCOL', 'grpc'],
     ['OTEL_EXPORTER_OTLP_TRACES_PROTOCOL', 'http'],
   ] as const) {

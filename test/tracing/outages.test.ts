@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { ROOT, until } from '../support/helper.ts'
 import { Receiver } from '../support/otlp.ts'
-import { traced } from './helper.ts'
+import { ROUTES, traced } from './helper.ts'
 
 const SECRET = 'api-key=hunter2'
 const IMPATIENT = { OTEL_EXPORTER_OTLP_TIMEOUT: '300', OTEL_EXPORTER_OTLP_HEADERS: SECRET, SHUTDOWN_TIMEOUT_MS: '5000' }
@@ -63,6 +63,13 @@ t.test('while the collector hangs, no more spans are kept than OTEL_BSP_MAX_QUEU
   service.child.kill('SIGTERM')
   t.equal(await service.exited, 0)
   t.ok(receiver.spans.length > 0 && receiver.spans.length <= 150, `${receiver.spans.length} of 2050`)
+})
+
+t.test('while it hangs, long queries fill no memory', async (t) => {
+  const receiver = await Receiver.start(t)
+  receiver.behaviour = 'hang'
+  const { ask } = await traced(t, receiver, { NODE_OPTIONS: `${ROUTES} --max-old-space-size=96` })
+  for (let request = 0; request < 200; request++) t.equal((await ask('/traced/long')).status, 200)
 })
 
 t.test('what is left is sent when the service leaves', async (t) => {

@@ -5,6 +5,7 @@ import type {} from '@fastify/otel'
 import { SpanStatusCode } from '@opentelemetry/api'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import { sql } from 'kysely'
 
 /** What a request can do, below `/traced`. */
 const routes: FastifyPluginAsync = async (fastify) => {
@@ -49,9 +50,15 @@ const routes: FastifyPluginAsync = async (fastify) => {
     return {}
   })
   fastify.get('/traced/told', async (request) => {
-    request.opentelemetry().span?.setStatus({ code: SpanStatusCode.ERROR, message: 'told' })
+    const { span } = request.opentelemetry()
+    span?.setStatus({ code: SpanStatusCode.ERROR, message: 'told' })
+    span?.setAttributes({ 'client.token': 'hunter4', 'client.cookies': ['hunter4'], 'has.token': true })
+    span?.setAttribute('cut', `${'x'.repeat(3_979)}postgres://me:hunter4@db`)
+    span?.addEvent('password=hunter4', { secret: 'hunter4', text: 'token=hunter4' })
+    span?.addLink({ context: { ...span.spanContext() }, attributes: { password: 'hunter4' } })
     return {}
   })
+  fastify.get('/traced/long', async () => sql.raw(`select 1 -- ${Math.random()}${'x'.repeat(2 ** 20)}`).execute(db))
   fastify.get('/traced/health', async () => (await fastify.health.results()).size)
   fastify.get('/traced/late', async () => {
     await db.selectNoFrom(({ fn, val }) => fn('pg_sleep', [val(1.2)]).as('s')).execute()

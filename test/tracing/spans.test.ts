@@ -127,7 +127,13 @@ t.test('a body, a stream and HEAD keep to the span, and an answer that is an err
 
   // A handler of one's own may say that an answer is a failure; a method that is none of HTTP's has no name of its own.
   await ask('/traced/told')
-  t.match(await receiver.span('GET /traced/told'), { status: { code: 'ERROR', message: 'told' } })
+  const told = await receiver.span('GET /traced/told')
+  t.match(told, { status: { code: 'ERROR', message: 'told' } })
+  t.match(told.attributes, { 'client.token': '[redacted]', 'client.cookies': '[redacted]', 'has.token': true })
+  t.match(told.events, [
+    { name: 'password=[redacted]', attributes: { secret: '[redacted]', text: 'token=[redacted]' } },
+  ])
+  t.notMatch(String(Buffer.concat(receiver.bodies)), /hunter4/, 'its links neither')
 
   await until(
     async () => service.logs.filter(({ msg }) => msg === 'request'),
@@ -136,6 +142,17 @@ t.test('a body, a stream and HEAD keep to the span, and an answer that is an err
   for (const { msg, traceId, spanId, requestId } of service.logs) {
     if (requestId) t.match({ traceId, spanId }, { traceId: /^\w{32}$/, spanId: /^\w{16}$/ }, msg)
   }
+})
+
+t.test('a wait for a connection of the pool that does not come is an error without a code', async (t) => {
+  const receiver = await Receiver.start(t)
+  const env = { DATABASE_POOL_MAX: '1', DATABASE_CONNECT_TIMEOUT_MS: '300' }
+  const { ask } = await traced(t, receiver, env)
+  const statuses = await Promise.all(['/traced/late', '/traced/late'].map(async (path) => (await ask(path)).status))
+  t.same(statuses.sort(), [200, 503])
+  const [wait] = await receiver.received(({ name, status }) => name === 'pg-pool.connect' && status.code === 'ERROR')
+  t.equal(wait?.attributes['error.type'], '_OTHER')
+  t.notOk('db.response.status_code' in Object(wait?.attributes))
 })
 
 t.test('a client that goes away ends the span', async (t) => {
