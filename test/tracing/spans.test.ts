@@ -147,7 +147,7 @@ t.test('a body, a stream and HEAD keep to the span, and an answer that is an err
 t.test('a wait for a connection of the pool that does not come is an error without a code', async (t) => {
   const receiver = await Receiver.start(t)
   const env = { DATABASE_POOL_MAX: '1', DATABASE_CONNECT_TIMEOUT_MS: '300' }
-  const { ask } = await traced(t, receiver, env)
+  const { ask } = await traced(t, receiver, env, { source: ROOT })
   const statuses = await Promise.all(['/traced/late', '/traced/late'].map(async (path) => (await ask(path)).status))
   t.same(statuses.sort(), [200, 503])
   const [wait] = await receiver.received(({ name, status }) => name === 'pg-pool.connect' && status.code === 'ERROR')
