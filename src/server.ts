@@ -5,6 +5,8 @@ import { takeSignals } from './core/signals.ts'
 
 /** In production a load balancer has this long to see that the service is not ready. */
 const PRODUCTION_DELAY_MS = 5_000
+/** A start that has failed is over so soon, whoever does not take what it has to tell. */
+const FAILED_MS = 2_000
 
 let app: FastifyInstance | undefined
 let port: Port | undefined
@@ -46,6 +48,7 @@ try {
   // A signal during the start ends the start tasks, which is no failure.
   if (app.lifecycle?.phase !== 'draining') {
     app.log.fatal({ err }, 'cannot start')
+    if (app.lifecycle) app.lifecycle.endsAt = performance.now() + FAILED_MS
     await app.lifecycle?.flush()
     process.exit(1)
   }
