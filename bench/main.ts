@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: this service beside what it could be instead, in one run, on one machine, as ratios.
  * Prints the tables and writes them to bench/RESULTS.md. `-- --quick` is for work on the bench: short, and not written;
- * `-- storm start reads work latency replicas costs traces cache` runs some of it; `-- profile` shows where the time goes.
+ * `-- storm start`, by name, runs some of it; `-- profile` shows where the time goes.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
@@ -27,7 +27,17 @@ import { work } from './work/measure.ts'
 const FOLDER = import.meta.dirname
 const RESULTS = path.join(FOLDER, 'RESULTS.md')
 type Measurement = (bench: Bench) => Promise<Measured>
-const FULL: Record<string, Measurement> = { storm, start, reads, work, latency, replicas, costs, traces, cache }
+const FULL: Record<string, Measurement> = {
+  storm,
+  start,
+  reads,
+  work,
+  latency,
+  replicas,
+  costs,
+  traces,
+  cache,
+}
 /** What each is for. */
 const PURPOSES: Record<string, string> = {
   storm:

@@ -84,9 +84,7 @@ export interface DB {
     remove: ['src/cache', 'test/cache', 'bench/cache.ts', 'bench/reads/by-cache.ts', 'docs/cache.md'],
     edit: [
       { file: 'src/app.ts', lines: ["import('./cache/index.ts')"] },
-      { file: 'bench/main.ts', lines: ["from './cache.ts'", "cache: 'A cache has"] },
-      { file: 'bench/main.ts', from: ', cache }', to: ' }' },
-      { file: 'bench/main.ts', from: ' cache`', to: '`' },
+      { file: 'bench/main.ts', lines: ["from './cache.ts'", "cache: 'A cache has", '  cache,'] },
     ],
   },
   metrics: {
@@ -171,9 +169,7 @@ export interface DB {
     edit: [
       { file: 'src/app.ts', lines: ["import('./tracing/index.ts')"] },
       { file: 'dev/build.ts', lines: ['OTEL_TRACES_EXPORTER'] },
-      { file: 'bench/main.ts', lines: ["from './traces.ts'", "traces: 'Who switches"] },
-      { file: 'bench/main.ts', from: ' traces,' },
-      { file: 'bench/main.ts', from: ' costs traces', to: ' costs' },
+      { file: 'bench/main.ts', lines: ["from './traces.ts'", "traces: 'Who switches", '  traces,'] },
       { file: 'deploy/compose/compose.yaml', lines: ['OTEL_EXPORTER_OTLP_ENDPOINT', 'traces: { condition:'] },
       { file: 'deploy/observability/compose.yaml', lines: ['exemplar-storage', '# A point of a histogram'] },
       {

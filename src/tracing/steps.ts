@@ -7,21 +7,16 @@ export function traceSteps(): void {
   const tracer = trace.getTracer(service.name)
   watchSteps((name, attributes, run) =>
     tracer.startActiveSpan(name, { attributes }, async (span) => {
-      const failed = (err: unknown) => {
-        span.recordException(err as Error)
-        span.setStatus({ code: SpanStatusCode.ERROR })
-      }
-      try {
-        const outcome = await run()
-        const { error } = Object(outcome) as { error?: unknown }
-        if (error !== undefined) failed(error)
-        return outcome
-      } catch (err) {
-        failed(err)
-        throw err
-      } finally {
+      const end = (err: unknown) => {
+        if (err !== undefined) span.setStatus({ code: SpanStatusCode.ERROR }).recordException(err as Error)
         span.end()
       }
+      const outcome = await run().catch((err) => {
+        end(err)
+        throw err
+      })
+      end((Object(outcome) as { error?: unknown }).error)
+      return outcome
     }),
   )
 }

@@ -52,7 +52,12 @@ const routes: FastifyPluginAsync = async (fastify) => {
   fastify.get('/traced/told', async (request) => {
     const { span } = request.opentelemetry()
     span?.setStatus({ code: SpanStatusCode.ERROR, message: 'told' })
-    span?.setAttributes({ 'client.token': 'hunter4', 'client.cookies': ['hunter4'], 'has.token': true })
+    span?.setAttributes({
+      'client.token': 'hunter4',
+      'client.cookies': ['hunter4'],
+      'has.token': true,
+      'all.numbers': [1, 2],
+    })
     span?.setAttribute('cut', `${'x'.repeat(3_979)}postgres://me:hunter4@db`)
     span?.addEvent('password=hunter4', { secret: 'hunter4', text: 'token=hunter4' })
     span?.addLink({ context: { ...span.spanContext() }, attributes: { password: 'hunter4' } })

@@ -1,4 +1,4 @@
-import { createServer, type IncomingHttpHeaders } from 'node:http'
+import { createServer, get, type IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { event, ROOT, until } from '../support/helper.ts'
@@ -80,7 +80,7 @@ for (const [protocol, options] of [
 
 t.test('a body, a stream and HEAD keep to the span, and an answer that is an error tells it', async (t) => {
   const receiver = await Receiver.start(t)
-  const { service, ask } = await traced(t, receiver, {}, { source: ROOT })
+  const { service, url, ask } = await traced(t, receiver, {}, { source: ROOT })
 
   t.equal(await (await ask('/traced/stream')).text(), 'firstlast')
   t.ok((await receiver.span('GET /traced/stream')).durationMs > 40, 'ends with the last byte')
@@ -125,11 +125,26 @@ t.test('a body, a stream and HEAD keep to the span, and an answer that is an err
   ])
   t.notMatch(JSON.stringify(failures), /hunter2/, 'their messages have the value')
 
-  // A handler of one's own may say that an answer is a failure; a method that is none of HTTP's has no name of its own.
+  // A method that is none of HTTP's has no name of its own.
+  get(`${url}/nowhere`, { method: 'PROPFIND', headers: { host: 'example.test' } }, (response) => response.resume())
+  const unknown = await receiver.span('HTTP')
+  t.match(unknown.attributes, {
+    'http.request.method': '_OTHER',
+    'http.request.method_original': 'PROPFIND',
+    'server.address': 'example.test',
+  })
+  t.notOk('server.port' in unknown.attributes)
+
+  // A handler of one's own may say that an answer is a failure.
   await ask('/traced/told')
   const told = await receiver.span('GET /traced/told')
   t.match(told, { status: { code: 'ERROR', message: 'told' } })
-  t.match(told.attributes, { 'client.token': '[redacted]', 'client.cookies': '[redacted]', 'has.token': true })
+  t.match(told.attributes, {
+    'client.token': '[redacted]',
+    'client.cookies': '[redacted]',
+    'has.token': true,
+    'all.numbers': [1, 2],
+  })
   t.match(told.events, [
     { name: 'password=[redacted]', attributes: { secret: '[redacted]', text: 'token=[redacted]' } },
   ])
@@ -137,7 +152,7 @@ t.test('a body, a stream and HEAD keep to the span, and an answer that is an err
 
   await until(
     async () => service.logs.filter(({ msg }) => msg === 'request'),
-    (lines) => lines.length === 9,
+    (lines) => lines.length === 10,
   )
   for (const { msg, traceId, spanId, requestId } of service.logs) {
     if (requestId) t.match({ traceId, spanId }, { traceId: /^\w{32}$/, spanId: /^\w{16}$/ }, msg)
@@ -218,7 +233,7 @@ t.test('what the SDK has to say is in the log', async (t) => {
 t.test('what is sampled out is sent nowhere, and the log has its ids', async (t) => {
   const receiver = await Receiver.start(t)
   const env = { OTEL_TRACES_SAMPLER: 'parentbased_traceidratio', OTEL_TRACES_SAMPLER_ARG: '0' }
-  const { service, ask } = await traced(t, receiver, env)
+  const { service, ask } = await traced(t, receiver, env, { source: ROOT })
   await ask('/traced/many')
   t.match(await service.logged('request'), { traceId: /^\w{32}$/, spanId: /^\w{16}$/ })
   await ask('/traced/many', { headers: { traceparent: `00-${TRACE}-${PARENT}-01` } })
