@@ -20,6 +20,7 @@ for (const [level, told] of [
     const app = createFastify({ stream: { write } })
     app.log.level = 'debug'
     tellOfSdk(app.log, level)
+    lines.length = 0 // the API tells of itself
     diag.warn('of now')
     diag.info('informed')
     diag.debug('debugged')
