@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
-import { service } from '../../src/core/service.ts'
-import { OBSERVABILITY, Prometheus } from './prometheus.ts'
+import { job, OBSERVABILITY, Prometheus } from './prometheus.ts'
 
 interface Target {
   refId: string
@@ -34,7 +33,7 @@ export const dashboard = JSON.parse(text) as Dashboard
 /** What Grafana sends: all replicas of the service. */
 export function substituted(expression: string): string {
   return expression
-    .replaceAll('$job', service.name)
+    .replaceAll('$job', job)
     .replaceAll('$instance', '.*')
     .replaceAll('$__rate_interval', Prometheus.rateInterval)
 }

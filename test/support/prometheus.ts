@@ -3,7 +3,6 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { openFolder } from '../../dev/managed-folder.ts'
 import { type Server, startServer } from '../../dev/server.ts'
-import { service } from '../../src/core/service.ts'
 import { ROOT } from './helper.ts'
 import type { Ends } from './tcp-proxy.ts'
 
@@ -11,6 +10,10 @@ export const OBSERVABILITY = path.join(ROOT, 'deploy/observability')
 
 /** Why there is no Prometheus here, if so. */
 export const noPrometheus = spawnSync('prometheus', ['--version']).error ? 'prometheus is not installed' : false
+
+const alerts = readFileSync(path.join(OBSERVABILITY, 'alerts.yaml'), 'utf8')
+/** That for which the alerts ask. */
+export const [, job = ''] = /job="([^"]+)"/.exec(alerts) ?? []
 
 export interface Series {
   metric: Record<string, string>
@@ -21,7 +24,7 @@ export interface Series {
 /** The series of an instant query have one value. */
 type Result = { metric: Series['metric']; value: Series['values'][number] }
 
-/** A Prometheus that scrapes every second, under a job with the service's name, as the alerts expect. */
+/** A Prometheus that scrapes every second, under the job for which the alerts ask. */
 export class Prometheus {
   /** Four times the interval of scrapes, as Grafana makes it. */
   static readonly rateInterval = '4s'
@@ -38,14 +41,13 @@ export class Prometheus {
   static async start(t: Ends): Promise<Prometheus> {
     const home = await openFolder('prometheus-')
     const file = (name: string) => path.join(home.folder, name)
-    const rules = readFileSync(path.join(OBSERVABILITY, 'alerts.yaml'), 'utf8')
-    writeFileSync(file('alerts.yaml'), rules.replace(/^( +for: ).*$/gm, '$11s'))
+    writeFileSync(file('alerts.yaml'), alerts.replace(/^( +for: ).*$/gm, '$11s'))
     writeFileSync(
       file('prometheus.yml'),
       JSON.stringify({
         global: { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '1s' },
         rule_files: ['alerts.yaml'],
-        scrape_configs: [{ job_name: service.name, file_sd_configs: [{ files: ['targets.json'] }] }],
+        scrape_configs: [{ job_name: job, file_sd_configs: [{ files: ['targets.json'] }] }],
       }),
     )
     const server = await startServer(home, {

@@ -57,6 +57,7 @@ const routes: FastifyPluginAsync = async (fastify) => {
       'client.cookies': ['hunter4'],
       'has.token': true,
       'all.numbers': [1, 2],
+      'all.texts': ['token=hunter4'],
     })
     span?.setAttribute('cut', `${'x'.repeat(3_979)}postgres://me:hunter4@db`)
     span?.addEvent('password=hunter4', { secret: 'hunter4', text: 'token=hunter4' })

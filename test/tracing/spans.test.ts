@@ -144,6 +144,7 @@ t.test('a body, a stream and HEAD keep to the span, and an answer that is an err
     'client.cookies': '[redacted]',
     'has.token': true,
     'all.numbers': [1, 2],
+    'all.texts': ['token=[redacted]'],
   })
   t.match(told.events, [
     { name: 'password=[redacted]', attributes: { secret: '[redacted]', text: 'token=[redacted]' } },
