@@ -68,7 +68,7 @@ t.test('while the collector hangs, no more spans are kept than OTEL_BSP_MAX_QUEU
 t.test('while it hangs, long queries fill no memory', async (t) => {
   const receiver = await Receiver.start(t)
   receiver.behaviour = 'hang'
-  const env = { NODE_OPTIONS: `${ROUTES} --max-old-space-size=96` }
+  const env = { NODE_OPTIONS: `${ROUTES} --max-old-space-size=160` }
   const { ask } = await traced(t, receiver, env, { source: ROOT })
   for (let request = 0; request < 200; request++) t.equal((await ask('/traced/long')).status, 200)
 })
