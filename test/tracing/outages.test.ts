@@ -4,7 +4,11 @@ import { Receiver } from '../support/otlp.ts'
 import { ROUTES, traced } from './helper.ts'
 
 const SECRET = 'api-key=hunter2'
-const IMPATIENT = { OTEL_EXPORTER_OTLP_TIMEOUT: '2000', OTEL_EXPORTER_OTLP_HEADERS: SECRET, SHUTDOWN_TIMEOUT_MS: '5000' }
+const IMPATIENT = {
+  OTEL_EXPORTER_OTLP_TIMEOUT: '2000',
+  OTEL_EXPORTER_OTLP_HEADERS: SECRET,
+  SHUTDOWN_TIMEOUT_MS: '5000',
+}
 
 /** Requests and probes are answered, and the service leaves in time, saying nothing but in its log. */
 async function unharmed(t: Test, { service, ask }: Awaited<ReturnType<typeof traced>>) {
