@@ -24,13 +24,13 @@ export async function withMigrationLock<T>(
     return rows[0]?.locked
   }
   for (let tries = 0; !(await isLocked()); tries++) {
+    if (tries === 0) waiting?.()
     if (performance.now() > giveUp) {
       throw new Error(
         `Another process has held the migration lock for ${lockWaitMs} ms. If none migrates: pg_locks shows ` +
           "its session, locktype 'advisory', for pg_terminate_backend",
       )
     }
-    if (tries === 0) waiting?.()
     await sleep(backoff(tries), undefined, signal && { signal })
   }
   locked?.()
