@@ -1,5 +1,4 @@
-import { execFileSync } from 'node:child_process'
-import { startPgbouncer } from '../test/support/pgbouncer-server.ts'
+import { hasPgbouncer, startPgbouncer } from '../test/support/pgbouncer-server.ts'
 import { TcpProxy } from '../test/support/tcp-proxy.ts'
 import type { Bench, Measured } from './bench.ts'
 import { makeNotes } from './fixtures.ts'
@@ -60,13 +59,4 @@ export async function latency({ servers, load, quick }: Bench): Promise<Measured
       return atLeast(least, `${name} over ${plain?.name}, ${FAR}, 50 at once`, ratio(rate(name), rate(plain?.name)))
     })
   return { table, targets }
-}
-
-function hasPgbouncer(): boolean {
-  try {
-    execFileSync('pgbouncer', ['--version'])
-    return true
-  } catch {
-    return false
-  }
 }

@@ -84,7 +84,7 @@ export class Opening {
       return this.#execute(query, options)
     }
     const prefixed = new PrefixedQuery(this.#take(), query)
-    return this.#opens(prefixed.compiled(query), () => prefixed.done > 0, options)
+    return this.#opens(prefixed.compiled, () => prefixed.done > 0, options)
   }
 
   /** Sends it all, one after the other. */

@@ -30,12 +30,15 @@ export class PrefixedQuery extends PgQuery {
   /** How many of the prefixes are done. */
   done = 0
   readonly #prefixes: Prefix[]
+  readonly #query: CompiledQuery
   readonly #result: Promise<unknown>
 
-  constructor(prefixes: Prefix[], { sql, parameters }: Prefix) {
+  constructor(prefixes: Prefix[], query: CompiledQuery) {
+    const { sql, parameters } = query
     const { promise, resolve, reject } = Promise.withResolvers<unknown>()
     super({ text: sql, queryMode: 'extended' }, parameters, (err, result) => (err ? reject(err) : resolve(result)))
     this.#prefixes = prefixes
+    this.#query = query
     this.#result = promise
   }
 
@@ -68,8 +71,8 @@ export class PrefixedQuery extends PgQuery {
   }
 
   /** As Kysely hands it over: pg's query() takes a text or a query. */
-  compiled(query: CompiledQuery): CompiledQuery {
-    return { ...query, sql: this as unknown as string }
+  get compiled(): CompiledQuery {
+    return { ...this.#query, sql: this as unknown as string }
   }
 
   /** pg's query() gives back the query that it was given, and Kysely awaits it. */

@@ -27,7 +27,7 @@ export async function forTenant<O>(
   // guardSessions cannot undo it behind a pooler, which has lent the connection to another client by then.
   if (setsTenant(compiled.sql, compiled.parameters)) throw new TypeError('The query of forTenant sets a tenant itself')
   const prefixed = new PrefixedQuery([{ sql: active ? SET_IF_ACTIVE : SET, parameters: [tenantId] }], compiled)
-  return db.executeQuery<O>(prefixed.compiled(compiled) as CompiledQuery<O>).catch((err) => {
+  return db.executeQuery<O>(prefixed.compiled as CompiledQuery<O>).catch((err) => {
     throw err.code === DIVISION_BY_ZERO && prefixed.done === 0 ? new TenantInactiveError() : err
   })
 }

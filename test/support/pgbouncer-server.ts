@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { chmodSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import pg from 'pg'
@@ -5,6 +6,16 @@ import { openFolder } from '../../dev/managed-folder.ts'
 import { unprivileged } from '../../dev/postgres-binaries.ts'
 import { type Server, startServer } from '../../dev/server.ts'
 import type { Ends } from './tcp-proxy.ts'
+
+/** Whether it is on the PATH. */
+export function hasPgbouncer(): boolean {
+  try {
+    execFileSync('pgbouncer', ['--version'])
+    return true
+  } catch {
+    return false
+  }
+}
 
 /**
  * Starts PgBouncer in transaction mode, with two connections to the server that `target` leads to. `settings`: lines of

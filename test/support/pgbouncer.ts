@@ -1,20 +1,10 @@
-import { execFileSync } from 'node:child_process'
 import type { Test } from 'tap'
 import type { Server } from '../../dev/server.ts'
 import { database } from './helper.ts'
-import { startPgbouncer } from './pgbouncer-server.ts'
+import { hasPgbouncer, startPgbouncer } from './pgbouncer-server.ts'
 
 /** What a test that needs PgBouncer passes to tap: where it is missing, the test says so and is skipped. */
-export const needsPgbouncer = { skip: installed() ? false : 'pgbouncer is not installed' }
-
-function installed(): boolean {
-  try {
-    execFileSync('pgbouncer', ['--version'])
-    return true
-  } catch {
-    return false
-  }
-}
+export const needsPgbouncer = { skip: hasPgbouncer() ? false : 'pgbouncer is not installed' }
 
 /** A database of the test's own, reached over PgBouncer for the service and beside it for migrations. */
 export async function pooled(t: Test, { empty = false } = {}) {
