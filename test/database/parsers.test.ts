@@ -1,9 +1,9 @@
 import { Kysely, sql } from 'kysely'
-import pg from 'pg'
 import t from 'tap'
 import { migrationDialect } from '../../src/migrations/migrator.ts'
 import { build, configure } from '../support/app.ts'
 import { sharedDatabase } from '../support/helper.ts'
+import { plainPool } from '../support/plain-pool.ts'
 
 const TEXTS = {
   "date '2026-11-27'": '2026-11-27',
@@ -46,7 +46,7 @@ t.test('service and migrations read days, times without a zone and numbers as te
 })
 
 t.test("pools of a service's own read as pg does", async (t) => {
-  const pool = new pg.Pool({ connectionString: await sharedDatabase() })
+  const pool = plainPool(await sharedDatabase())
   t.teardown(() => pool.end())
   t.match((await pool.query("select date '2026-11-27' as day")).rows, [{ day: Date }])
 })

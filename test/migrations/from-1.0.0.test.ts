@@ -2,12 +2,12 @@ import { readFileSync } from 'node:fs'
 import { cp, mkdtemp, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { Kysely, PostgresDialect } from 'kysely'
-import pg from 'pg'
 import t, { type Test } from 'tap'
 import { createMigrator } from '../../src/migrations/migrator.ts'
 import { unstarted } from '../support/app.ts'
 import { CATALOGS } from '../support/catalogs.ts'
 import { database, migrationsFolder, query } from '../support/helper.ts'
+import { plainPool } from '../support/plain-pool.ts'
 
 const FILE = '20261101000000_base_structure.ts'
 const OLD = path.join(import.meta.dirname, 'fixtures', FILE)
@@ -17,7 +17,7 @@ const SINCE = '20261120000000_notes.ts'
 /** Migrates with the one file that 1.0.0 had, and with those that its service had since. */
 async function migrateAs100(t: Test, connectionString: string, since: Record<string, string>): Promise<void> {
   const folder = t.testdir({ [FILE]: readFileSync(OLD, 'utf8'), ...since })
-  const db = new Kysely<never>({ dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString, max: 1 }) }) })
+  const db = new Kysely<never>({ dialect: new PostgresDialect({ pool: plainPool(connectionString) }) })
   t.equal((await createMigrator(db, { folder }).migrateToLatest()).error, undefined)
   await db.destroy()
 }

@@ -8,6 +8,7 @@ import { TenantInactiveError, withTenant } from '../../src/tenants/with-tenant.t
 import { build } from '../support/app.ts'
 import { database, until } from '../support/helper.ts'
 import { needsPgbouncer, pooled } from '../support/pgbouncer.ts'
+import { plainPool } from '../support/plain-pool.ts'
 
 interface Tables {
   tenant_rows: TenantColumns & { text: string }
@@ -30,9 +31,7 @@ async function rows(db: Db, tenants = 2) {
 
 /** As many connections as asked for, of pg's own pool. */
 async function setUp(t: Test, { max = 1, tenants = 2 } = {}) {
-  const pool = new pg.Pool({ connectionString: await database(t), max })
-  pool.on('error', () => {})
-  pool.on('connect', (client) => client.on('error', () => {}))
+  const pool = plainPool(await database(t), max)
   const db: Db = new Kysely({ dialect: new PostgresDialect({ pool }) })
   t.teardown(() => db.destroy())
   return { db, pool, ...(await rows(db, tenants)) }

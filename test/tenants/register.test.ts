@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { Kysely, PostgresDialect, sql, type Transaction } from 'kysely'
-import pg from 'pg'
 import t from 'tap'
 import type { DB } from '../../src/database/types.ts'
 import { createMigrator } from '../../src/migrations/migrator.ts'
 import { setTenant, withTenant } from '../../src/tenants/with-tenant.ts'
 import { build, unstarted } from '../support/app.ts'
 import { database, MIGRATIONS, query } from '../support/helper.ts'
+import { plainPool } from '../support/plain-pool.ts'
 import { skeletonMigrations } from './migrations.ts'
 import { twoRoles } from './two-roles.ts'
 
@@ -70,9 +70,7 @@ const skip = !MIGRATIONS.includes('20261101000002_tenants') && 'its migrations a
 
 t.test('the way down takes it back', { skip }, async (t) => {
   const url = await database(t, { empty: true })
-  const db = new Kysely<never>({
-    dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString: url, max: 1 }) }),
-  })
+  const db = new Kysely<never>({ dialect: new PostgresDialect({ pool: plainPool(url) }) })
   t.teardown(() => db.destroy())
   const migrator = createMigrator(db, { folder: skeletonMigrations(t) })
   await migrator.migrateToLatest()
@@ -89,7 +87,7 @@ t.test('a service that has dropped its table leaves that of another service alon
   const folder = skeletonMigrations(t, dropping)
   await (await unstarted(t, { DATABASE_URL: url, DATABASE_SCHEMA: 'orders' }, { folder })).lifecycle.start()
   const connectionString = Object.assign(new URL(url), { search: 'options=-c search_path=orders,public' }).href
-  const db = new Kysely<never>({ dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString, max: 1 }) }) })
+  const db = new Kysely<never>({ dialect: new PostgresDialect({ pool: plainPool(connectionString) }) })
   t.teardown(() => db.destroy())
   t.equal((await createMigrator(db, { folder, schema: 'orders' }).migrateTo('20261102000000_drop')).error, undefined)
   t.same(await guards(url, 'public.tenants'), [{ enabled: false, policies: [] }])

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { Kysely, PostgresDialect, sql } from 'kysely'
-import pg from 'pg'
 import t, { type Test } from 'tap'
 import { type TenantColumns, tenantColumns } from '../../src/tenants/columns.ts'
 import { setTenant, TenantInactiveError, withTenant } from '../../src/tenants/with-tenant.ts'
 import { build } from '../support/app.ts'
 import { database } from '../support/helper.ts'
 import { needsPgbouncer, pooled } from '../support/pgbouncer.ts'
+import { plainPool } from '../support/plain-pool.ts'
 
 interface Tables {
   tenant_rows: TenantColumns & { text: string }
@@ -18,10 +18,7 @@ const FAILS = new Error('of the caller')
 async function notes(t: Test, { tenants = 2, max = 1 } = {}) {
   const url = await database(t)
   const ids = Array.from({ length: tenants }, () => randomUUID())
-  const pool = new pg.Pool({ connectionString: url, max })
-  // Its end() does not wait for the connections, and the database is dropped under the last of them.
-  pool.on('error', () => {})
-  pool.on('connect', (client) => client.on('error', () => {}))
+  const pool = plainPool(url, max)
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
   t.teardown(() => db.destroy())
   await db.schema.createTable('tenant_rows').$call(tenantColumns).addColumn('text', 'text').execute()

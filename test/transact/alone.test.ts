@@ -1,15 +1,13 @@
 import { Kysely, PostgresDialect, sql } from 'kysely'
-import pg from 'pg'
 import t from 'tap'
 import { transact } from '../../src/transact/transact.ts'
 import { database, query } from '../support/helper.ts'
+import { plainPool } from '../support/plain-pool.ts'
 
 // No app in this process, and nothing that it would have set up.
 t.test('without the app, too, a lost connection is tried again', async (t) => {
   const connectionString = await database(t)
-  const pool = new pg.Pool({ connectionString, max: 1 })
-  pool.on('error', () => {})
-  pool.on('connect', (client) => client.on('error', () => {}))
+  const pool = plainPool(connectionString)
   const db = new Kysely<never>({ dialect: new PostgresDialect({ pool }) })
   t.teardown(() => db.destroy())
   let runs = 0
