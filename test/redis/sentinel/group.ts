@@ -8,8 +8,11 @@ const PASSWORD = 'hunter2'
 const SENTINEL_PASSWORD = 'hunter3'
 /** A master that says nothing for this long is given up. */
 const DOWN_AFTER_MS = 500
-/** Sentinels that have not agreed on one of them vote again after twice this long, which is three minutes by default. */
-const FAILOVER_TIMEOUT_MS = 1_000
+/**
+ * Sentinels that have not agreed on one of them vote again after twice this long, which is three minutes by default. One
+ * that is elected gives up when it has not seen the new master for as long, which it asks once a second.
+ */
+const FAILOVER_TIMEOUT_MS = 5_000
 
 export interface Group {
   master: Server
