@@ -44,7 +44,8 @@ function subnets(...all: string[]): BlockList {
   const list = new BlockList()
   for (const subnet of all) {
     const [address = '', prefix] = subnet.split('/')
-    list.addSubnet(address, Number(prefix), isIP(address) === 4 ? 'ipv4' : 'ipv6')
+    // isIP() would compile Node's expression for IPv6, 4 ms of a boot.
+    list.addSubnet(address, Number(prefix), address.includes(':') ? 'ipv6' : 'ipv4')
   }
   return list
 }
