@@ -28,14 +28,10 @@ RUN --mount=type=cache,target=/root/.npm,sharing=locked \
     --mount=type=bind,source=.npmrc,target=.npmrc \
     --mount=type=secret,id=npmrc,target=/root/.npmrc \
     npm ci --omit=dev --ignore-scripts --no-audit --no-fund
-COPY dev/build.ts dev/compiled-settings.ts dev/fingerprint.js dev/
+COPY dev/build.ts dev/compiled-settings.ts dev/fingerprint.js dev/kept-code.cjs dev/
 COPY src src
 COPY migrations migrations
-# As the user that will run it: Node keeps compiled code for each user apart, and readable for nobody else. In the image
-# it belongs to root.
-RUN chown 1000:1000 .
-USER 1000:1000
-RUN node dev/build.ts && chmod -R a+r dist
+RUN node dev/build.ts
 
 FROM ${NODE_IMAGE}
 # The service needs node alone: neither npm, nor the base's entry point, a shell script that would be process 1 first.
@@ -43,7 +39,7 @@ RUN rm -rf /usr/local/lib/node_modules /usr/local/include /opt/yarn-* \
     /usr/local/bin/npm /usr/local/bin/npx /usr/local/bin/corepack /usr/local/bin/yarn* \
     /usr/local/bin/docker-entrypoint.sh
 # .bin on the PATH: docker run IMAGE kysely migrate:latest
-ENV NODE_ENV=production HOST=:: PORT=3000 PATH=/app/node_modules/.bin:$PATH NODE_COMPILE_CACHE=/app/dist/cache
+ENV NODE_ENV=production HOST=:: PORT=3000 PATH=/app/node_modules/.bin:$PATH
 # A name server that was silent is asked again after a second, not five: a backend that is back is found as soon.
 ENV RES_OPTIONS="timeout:1 attempts:2"
 WORKDIR /app
@@ -52,7 +48,7 @@ COPY --from=dependencies /app/node_modules node_modules
 COPY package.json kysely.config.ts serve.js ./
 COPY src src
 COPY migrations migrations
-COPY --from=build --chown=0:0 /app/dist dist
+COPY --from=build /app/dist dist
 
 # By number, since Kubernetes' runAsNonRoot cannot tell who a name is. It is the base's user `node`.
 USER 1000:1000

@@ -11,6 +11,9 @@ const DIST = path.join(import.meta.dirname, 'dist')
 const PRELOAD = /(?<=^|[\s"])(-r|--require|--import|--(experimental[-_])?loader)(?="?[=\s]+(?!"?data:)\S)/
 
 const preload = [...process.execArgv, process.env['NODE_OPTIONS']].join(' ').match(PRELOAD)?.[0]
-if (preload) console.error(`a module is loaded first (${preload}): running the source, whose modules it can hook`)
-module.enableCompileCache(path.join(DIST, 'cache'))
+if (preload) {
+  console.error(`a module is loaded first (${preload}): running the source, whose modules it can hook`)
+  // Where it can be written. The build has better, of its own.
+  module.enableCompileCache(path.join(DIST, 'cache'))
+}
 await import(preload ? './src/server.ts' : path.join(DIST, 'src/server.js'))

@@ -6,7 +6,6 @@
  * (npm/cli issue 6547). Windows has no `exec`, and runs what follows.
  */
 import './dev/node-version.js'
-import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fingerprint } from './dev/fingerprint.js'
 
@@ -27,7 +26,7 @@ if (process.env['npm_lifecycle_event']) {
 /** Undefined without a build. */
 function built() {
   try {
-    return readFileSync(path.join(import.meta.dirname, 'dist/fingerprint'), 'utf8')
+    return process.getBuiltinModule('node:fs').readFileSync(path.join(import.meta.dirname, 'dist/fingerprint'), 'utf8')
   } catch {
     return undefined
   }

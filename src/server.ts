@@ -29,28 +29,32 @@ takeSignals({
   },
 })
 
-const [{ createFastify }, { shareLookups }, { watchPort }, { default: service }] = await Promise.all([
-  import('./core/requests.ts'),
-  import('./core/lookup.ts'),
-  import('./core/port.ts'),
-  import('./app.ts'),
-])
-shareLookups()
-app = createFastify()
-port = watchPort(app)
+void start()
 
-try {
-  await app.register(service)
-  await port.open(app.config.HOST, app.config.PORT)
-  await app.lifecycle.start()
-  app.log.info('ready')
-} catch (err) {
-  // A signal during the start ends the start tasks, which is no failure.
-  if (app.lifecycle?.phase !== 'draining') {
-    app.log.fatal({ err }, 'cannot start')
-    if (app.lifecycle) app.lifecycle.endsAt = performance.now() + FAILED_MS
-    await app.lifecycle?.flush()
-    process.exit(1)
+async function start(): Promise<void> {
+  const [{ createFastify }, { shareLookups }, { watchPort }, { default: service }] = await Promise.all([
+    import('./core/requests.ts'),
+    import('./core/lookup.ts'),
+    import('./core/port.ts'),
+    import('./app.ts'),
+  ])
+  shareLookups()
+  app = createFastify()
+  port = watchPort(app)
+
+  try {
+    await app.register(service)
+    await port.open(app.config.HOST, app.config.PORT)
+    await app.lifecycle.start()
+    app.log.info('ready')
+  } catch (err) {
+    // A signal during the start ends the start tasks, which is no failure.
+    if (app.lifecycle?.phase !== 'draining') {
+      app.log.fatal({ err }, 'cannot start')
+      if (app.lifecycle) app.lifecycle.endsAt = performance.now() + FAILED_MS
+      await app.lifecycle?.flush()
+      process.exit(1)
+    }
   }
 }
 

@@ -58,12 +58,22 @@ export interface Feature {
 
 /** Loads the parts of a feature. */
 export async function load<F extends Feature>(...loading: Promise<{ default: F }>[]): Promise<F[]> {
-  return (await Promise.all(loading)).map((module) => module.default)
+  return loaded(...(await Promise.all(loading)))
+}
+
+/** The same of modules that are loaded, as in the build. */
+export function loaded<F extends Feature>(...modules: { default: F }[]): F[] {
+  return modules.map((module) => module.default)
 }
 
 /** Loads features, and learns what the errors of each and of its parts mean, and what clients are told of them. */
 export async function compose(...loading: Promise<{ default: Feature }>[]): Promise<Feature[]> {
-  const features = await load(...loading)
+  return composed(...(await Promise.all(loading)))
+}
+
+/** The same of modules that are loaded, as in the build. */
+export function composed(...modules: { default: Feature }[]): Feature[] {
+  const features = loaded(...modules)
   for (const { reasons, answers } of withParts(features)) {
     if (reasons) learnReasons(reasons)
     if (answers) learnAnswers(answers, ofFeatures)
