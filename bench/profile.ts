@@ -89,5 +89,5 @@ function partOf({ functionName, url }: Profile['nodes'][number]['callFrame']): s
   if (url === '') return functionName || '(compiled at run time)'
   return url.startsWith('wasm:')
     ? 'WebAssembly'
-    : path.relative(path.join(import.meta.dirname, '..'), new URL(url).pathname)
+    : path.relative(path.join(import.meta.dirname, '..'), URL.parse(url)?.pathname ?? url)
 }
