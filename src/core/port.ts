@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type AddressInfo, createServer, Server, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
+import { UnderWay } from './under-way.ts'
 
 /** An idle connection has this long to bring one more request, once the port is closed. */
 const LAST_REQUEST_MS = 1_000
@@ -18,7 +19,7 @@ class Port {
   readonly #app: FastifyInstance
   /** One serves; the others hand their connections to it. */
   readonly #servers: Server[]
-  readonly #unanswered = new Set<ServerResponse>()
+  readonly #unanswered = new UnderWay<ServerResponse>()
   /** Their request was answered before the rest of its body came, or will come. */
   readonly #unread = new Set<Socket>()
 
@@ -26,9 +27,9 @@ class Port {
     this.#app = app
     this.#servers = [app.server]
     app.server.on('request', (request, response) => {
-      this.#unanswered.add(response)
+      const answered = this.#unanswered.add(response)
       response.once('close', () => {
-        this.#unanswered.delete(response)
+        answered()
         if (!request.complete && !request.destroyed) this.#watchRest(request)
       })
     })

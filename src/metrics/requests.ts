@@ -7,6 +7,13 @@ const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 
 
 type Kind = Reading[2][number]
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Where it counts as one that has no answer yet. */
+    activeKind: Kind | undefined
+  }
+}
+
 /**
  * Observes requests, probes and scrapes aside: by route pattern, without one where there is no route; a method that
  * Fastify does not serve is `_OTHER`. Returns what reads those that have no answer yet.
@@ -31,11 +38,12 @@ export function observeRequests(fastify: FastifyInstance, histogram: NewHistogra
     kinds.set(key, first)
     return first
   }
-  const active = new Map<FastifyRequest, Kind>()
+  fastify.decorateRequest('activeKind', undefined)
   const observe = (request: FastifyRequest, reply: FastifyReply, outcome: Record<string, string | number>) => {
     // A hook before may have answered it.
-    const kind = active.get(request) ?? kindOf(request)
-    if (active.delete(request)) kind[1]--
+    const kind = request.activeKind ?? kindOf(request)
+    if (request.activeKind) kind[1]--
+    request.activeKind = undefined
     const { url } = request.routeOptions
     const labels = { ...kind[0], ...outcome, ...(url !== undefined && { http_route: url }) }
     duration.observe(labels, reply.elapsedTime / 1_000, exemplarOf(request.trace))
@@ -44,7 +52,7 @@ export function observeRequests(fastify: FastifyInstance, histogram: NewHistogra
     if (!request.routeOptions.config.quiet) {
       const kind = kindOf(request)
       kind[1]++
-      active.set(request, kind)
+      request.activeKind = kind
     }
     done()
   })
