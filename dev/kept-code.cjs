@@ -1,7 +1,8 @@
 /**
  * In front of the build's `server.js`: runs the other files of the build from the code that V8 made of them when they were
  * built, with the functions that a boot calls. Node's own compile cache has a file as it was before it ran, so that each boot
- * compiles those anew: a quarter of the boot. V8 refuses the code of another version, or that was made with other flags.
+ * compiles those anew: a quarter of the boot. V8 refuses code of another version, of other flags, or of a source of another
+ * length; the names of the files hold a hash of the source.
  *
  * `node server.js --keep-code` writes it when it ends.
  */
