@@ -80,20 +80,13 @@ export default fp(
     }
     health.add({ name: 'database', check: (signal) => probe.check(signal) })
 
-    lifecycle.add('database', async ({ signal }) => {
-      const found = retry(() => probe.check(AbortSignal.any([signal, deadlineSignal(config.HEALTH_TIMEOUT_MS)])), {
+    lifecycle.add('database', ({ signal }) =>
+      retry(() => probe.check(AbortSignal.any([signal, deadlineSignal(config.HEALTH_TIMEOUT_MS)])), {
         signal,
         log,
         message: 'waiting for the database',
-      })
-      // The next task, or the first request, needs one: it is opened beside the probe's, and not after it.
-      const opened = pool.connect().then(
-        (client) => client.release(),
-        () => {},
-      )
-      await found
-      await opened
-    })
+      }),
+    )
   },
   { name: 'database', fastify: '5.x', dependencies: ['env', 'lifecycle', 'health'] },
 )
