@@ -10,6 +10,7 @@ import { globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
+import { type Import, parse } from 'es-module-lexer/js'
 import * as esbuild from 'esbuild'
 import { compiledSettings } from './compiled-settings.ts'
 import { fingerprint } from './fingerprint.js'
@@ -31,32 +32,36 @@ const settings: esbuild.Plugin = {
 
 /** What the source awaits, as it is of modules that are loaded. */
 const OF_LOADED: Record<string, string> = { load: 'loaded', compose: 'composed' }
+const FEATURE = /\bimport\(('[^']+\/index\.ts')\)/g
 
 /** Features are loaded at each boot: imported as at the top of the file, they need neither a chunk nor an `await`. */
 const staticFeatures: esbuild.Plugin = {
   name: 'static-features',
   setup({ onLoad }) {
     onLoad({ filter: /\/src\/(app|\w+\/parts)\.ts$/ }, async ({ path: file }) => {
+      const source = await readFile(file, 'utf8')
+      const [given, name = ''] = /\bimport \{ (load|compose) \}/.exec(source) ?? []
+      const awaited = new RegExp(`\\bawait (?=${name}\\b)`, 'g')
+      // Somebody may have written it otherwise. Then it is left to wait.
+      const waits = !given || source.match(awaited)?.length !== 1 || /\/index\.ts'\)\./.test(source)
       const imports: string[] = []
-      const contents = (await readFile(file, 'utf8'))
-        .replace(/\bimport \{ (load|compose) \}/, (_, name) => `import { ${OF_LOADED[name]} as ${name} }`)
-        .replace(/\bawait (?=(load|compose)\b)/, '')
-        .replace(/\bimport\(('[^']+\/index\.ts')\)/g, (_, module) => {
-          const name = `feature${imports.length}`
-          imports.push(`import * as ${name} from ${module}\n`)
-          return name
-        })
+      const features = source.replace(FEATURE, (_, module) => {
+        const feature = `feature${imports.length}`
+        imports.push(`import * as ${feature} from ${module}\n`)
+        return waits ? `Promise.resolve(${feature})` : feature
+      })
+      const contents = waits
+        ? features
+        : features.replace(given, `import { ${OF_LOADED[name]} as ${name} }`).replace(awaited, '')
       return { contents: imports.join('') + contents, loader: 'ts' }
     })
   },
 }
 
 /** For CommonJS packages, which ask for modules of Node. By names that no module of a bundle has imported. */
-const MODULE = `import { createRequire as forBundle } from 'node:module'
-const require = forBundle(import.meta.url), __dirname = import.meta.dirname
-`
+const MODULE = "import { createRequire as forBundle } from 'node:module'\nconst require = forBundle(import.meta.url)\n"
 /** Around a script, as kept-code.cjs calls it. */
-const FUNCTION = "(function(exports,require,module,__filename,__dirname,importModule){'use strict';"
+const FUNCTION = "(function(exports,require,module,__filename,__dirname,import$,meta$){'use strict';"
 const OUTPUT = {
   platform: 'node',
   // Comments would be a third of it.
@@ -74,44 +79,43 @@ export async function build(root = ROOT, dist = path.join(root, 'dist')): Promis
     entryPoints: globSync(['src/{server,healthcheck}.ts', 'migrations/*.{js,ts}'], { cwd: root }),
     outbase: '.',
     outdir: dist,
-    // As deep as src/migrations/, from where `__dirname` leads to the migrations.
+    // As deep as src/migrations/, from where `import.meta.dirname` leads to the migrations.
     chunkNames: 'src/chunks/[name]-[hash]',
     bundle: true,
     splitting: true,
     format: 'esm',
-    define: { 'import.meta.dirname': '__dirname' },
     plugins: [settings, staticFeatures],
     write: false,
   })
-  const src = path.join(dist, 'src')
-  const scripts = await commonJs(outputFiles.filter(({ path: file }) => file.startsWith(src)))
-  for (const { path: file, text } of outputFiles) {
-    const script = scripts?.get(file)
-    mkdirSync(path.dirname(file), { recursive: true })
-    writeFileSync(file, script ?? MODULE + text)
+  const texts = new Map(outputFiles.map(({ path: file, text }) => [path.relative(dist, file), text]))
+  for (const [file, text] of (await asScripts(texts)) ?? Array.from(texts, ([file, text]) => [file, MODULE + text])) {
+    mkdirSync(path.dirname(path.join(dist, file)), { recursive: true })
+    writeFileSync(path.join(dist, file), text)
   }
-  if (scripts) writeFileSync(path.join(src, 'package.json'), '{ "type": "commonjs" }\n')
   await warmUp(dist)
   writeFileSync(path.join(dist, 'fingerprint'), fingerprint(root))
 }
 
 /**
- * The files by name, as scripts, of which alone V8 keeps code. The migrations stay modules, which import the rest. Undefined
- * where one awaits at its top level, which a script cannot.
+ * The files, by name, as scripts, of which alone V8 keeps code. The migrations stay modules, which import the rest.
+ * Undefined where a module awaits at its top level, which a script cannot.
  */
-async function commonJs(files: esbuild.OutputFile[]): Promise<Map<string, string> | undefined> {
-  const scripts = files.map(async ({ path: file, text }): Promise<[string, string]> => {
-    const source = text
-      .replace(/\bimport\(("\.[^"]+")\)/g, 'Promise.resolve().then(()=>require($1))')
-      .replace(/\bimport\(/g, 'importModule(')
-      .replaceAll('import.meta.url', 'require("node:url").pathToFileURL(__filename).href')
-    const { code } = await esbuild.transform(source, { ...OUTPUT, format: 'cjs', logLevel: 'silent' })
-    // Node wraps the entries itself. Around the others it would be another copy in memory.
-    if (path.basename(path.dirname(file)) === 'chunks') return [file, `${FUNCTION}${code}})`]
-    return [file, `'use strict';${file.endsWith('server.js') ? KEPT_CODE : ''}${code}`]
-  })
+async function asScripts(texts: Map<string, string>): Promise<[file: string, text: string][] | undefined> {
+  const files: [string, string][] = [
+    ['src/package.json', '{ "type": "commonjs" }\n'],
+    ['src/kept-code.js', KEPT_CODE],
+  ]
   try {
-    return new Map(await Promise.all(scripts))
+    for (const [file, text] of texts) {
+      const { dir, name } = path.parse(file)
+      if (dir === 'migrations') files.push([file, `import '../src/kept-code.js'\n${MODULE}${ofScripts(text)}`])
+      else if (dir === 'src/chunks') files.push([file, await toScript(text)])
+      else {
+        files.push([file, `require('./kept-code.js')\nrequire('./${name}.main.js')\n`])
+        files.push([`${dir}/${name}.main.js`, await toScript(text)])
+      }
+    }
+    return files
   } catch (err) {
     const [{ text, location }] = (err as esbuild.TransformFailure).errors as [esbuild.Message]
     if (!text.startsWith('Top-level await')) throw err
@@ -119,6 +123,40 @@ async function commonJs(files: esbuild.OutputFile[]): Promise<Map<string, string
     console.error(`dist/ starts slower than it could: a module of src/ awaits at its top level, at \`${where}\``)
     return undefined
   }
+}
+
+async function toScript(module: string): Promise<string> {
+  const source = edited(module, (each) => {
+    if (each.type === 'import-meta') return 'meta$'
+    if (isOfBuild(each)) return `Promise.resolve().then(()=>require(${JSON.stringify(each.specifier)}))`
+    return module.slice(each.importStart, each.importEnd).replace('import', 'import$')
+  })
+  const { code } = await esbuild.transform(source, { ...OUTPUT, format: 'cjs', logLevel: 'silent' })
+  return `${FUNCTION}${code}})`
+}
+
+/** A migration that imports them: Node has all exports of a script in its default one. */
+function ofScripts(module: string): string {
+  return edited(module, (each) => {
+    const text = module.slice(each.importStart, each.importEnd)
+    return isOfBuild(each) ? `${text}.then(script=>script.default)` : text
+  })
+}
+
+function isOfBuild({ specifier }: Import): boolean {
+  return specifier?.startsWith('.') === true
+}
+
+/** With another text in place of each `import()` and `import.meta`. */
+function edited(module: string, edit: (each: Import) => string): string {
+  let text = ''
+  let at = 0
+  for (const each of parse(module)[0]) {
+    if (each.type !== 'dynamic' && each.type !== 'import-meta') continue
+    text += module.slice(at, each.importStart) + edit(each)
+    at = each.importEnd
+  }
+  return text + module.slice(at)
 }
 
 /** Starts and stops it once, without backends, and keeps the code that V8 has made meanwhile in `dist/cache/`. */

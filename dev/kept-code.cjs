@@ -1,51 +1,82 @@
 /**
- * In front of the build's `server.js`: runs the other files of the build from the code that V8 made of them when they were
- * built, with the functions that a boot calls. Node's own compile cache has a file as it was before it ran, so that each boot
- * compiles those anew: a quarter of the boot. V8 refuses code of another version, of other flags, or of a source of another
- * length; the names of the files hold a hash of the source.
+ * Beside the build's `server.js`: runs the files of the build from the code that V8 made of them when they were built, with
+ * the functions that a boot calls. Node's own compile cache has a file as it was before it ran, so that each boot compiles
+ * those anew: a quarter of the boot.
  *
- * `node server.js --keep-code` writes it when it ends.
+ * V8 looks at its version, its flags and the length of the source alone, and code that is damaged ends the process. So a
+ * checksum of the source and the code is kept with it. `node server.js --keep-code` keeps the code when it ends.
  */
-{
-  const fs = require('node:fs')
-  const { Module, createRequire } = require('node:module')
-  const path = require('node:path')
-  const vm = require('node:vm')
+const fs = require('node:fs')
+const { Module, createRequire } = require('node:module')
+const path = require('node:path')
+const { pathToFileURL } = require('node:url')
+const vm = require('node:vm')
+const { crc32 } = require('node:zlib')
 
-  const folder = path.join(__dirname, '../cache', `${process.version}-${process.arch}`)
-  /** @type {Map<string, vm.Script>} */
-  const scripts = new Map()
+/** What a file of the build begins with: a function, which Node does not wrap into another. */
+const FUNCTION = '(function(exports,require,module,__filename,__dirname,import$,meta$){'
+const FOLDER = path.join(__dirname, '../cache', `${process.version}-${process.arch}`)
+const CHECKSUM_BYTES = 4
 
-  /** @param {string} file */
-  const kept = (file) => {
-    try {
-      return fs.readFileSync(file)
-    } catch {
-      return undefined
-    }
-  }
-  /** A script has none of its own. @param {string} specifier @param {ImportCallOptions} [options] */
-  const importModule = (specifier, options) => import(specifier, options)
+/** @type {Map<string, { source: string, script: vm.Script }>} */
+const made = new Map()
 
-  // The one way to give Node code. Untyped, but what v8-compile-cache and pirates have hooked for ten years.
-  const { prototype } = /** @type {any} */ (Module)
-  const compile = prototype._compile
-  /** @param {string} content @param {string} filename @param {unknown} format */
-  prototype._compile = function (content, filename, format) {
-    if (!filename.startsWith(__dirname + path.sep)) return compile.call(this, content, filename, format)
-    const file = path.join(folder, path.basename(filename))
-    const cachedData = kept(file)
-    const script = new vm.Script(content, { filename, ...(cachedData && { cachedData }) })
-    scripts.set(file, script)
-    const require = createRequire(filename)
-    const dirname = path.dirname(filename)
-    return script.runInThisContext().call(this.exports, this.exports, require, this, filename, dirname, importModule)
-  }
+/** @param {string} source @param {Buffer} code */
+function checksum(source, code) {
+  return crc32(code, crc32(source))
+}
 
-  if (process.argv.includes('--keep-code')) {
-    process.on('exit', () => {
-      fs.mkdirSync(folder, { recursive: true })
-      for (const [file, script] of scripts) fs.writeFileSync(file, script.createCachedData())
-    })
+/** The code that fits, if there is any. @param {string} file @param {string} source */
+function kept(file, source) {
+  try {
+    const content = fs.readFileSync(file)
+    // Behind the code, which V8 would copy if it did not begin at a multiple of eight.
+    const code = content.subarray(0, -CHECKSUM_BYTES)
+    return content.readUInt32LE(code.length) === checksum(source, code) ? code : undefined
+  } catch {
+    return undefined
   }
 }
+
+function keep() {
+  fs.mkdirSync(FOLDER, { recursive: true })
+  for (const [file, { source, script }] of made) {
+    const code = script.createCachedData()
+    const sum = Buffer.alloc(CHECKSUM_BYTES)
+    sum.writeUInt32LE(checksum(source, code))
+    fs.writeFileSync(file, Buffer.concat([code, sum]))
+  }
+}
+
+/** A script has no import() of its own. @param {string} specifier @param {ImportCallOptions} [options] */
+function importModule(specifier, options) {
+  return import(specifier, options)
+}
+
+/** In place of `import.meta`. @param {string} filename @param {NodeJS.Require} require */
+function metaOf(filename, require) {
+  /** @param {string} specifier */
+  const resolve = (specifier) => {
+    const found = require.resolve(specifier)
+    return path.isAbsolute(found) ? pathToFileURL(found).href : found
+  }
+  return { url: pathToFileURL(filename).href, filename, dirname: path.dirname(filename), main: false, resolve }
+}
+
+// The one way to give Node code. Untyped, but what v8-compile-cache and pirates have hooked for ten years.
+const { prototype } = /** @type {any} */ (Module)
+const compile = prototype._compile
+/** @param {string} source @param {string} filename @param {unknown} format */
+prototype._compile = function (source, filename, format) {
+  if (!source.startsWith(FUNCTION)) return compile.call(this, source, filename, format)
+  const file = path.join(FOLDER, path.basename(filename))
+  const cachedData = kept(file, source)
+  const script = new vm.Script(source, { filename, ...(cachedData && { cachedData }) })
+  made.set(file, { source, script })
+  const require = createRequire(filename)
+  const meta = metaOf(filename, require)
+  const run = script.runInThisContext()
+  return run.call(this.exports, this.exports, require, this, filename, meta.dirname, importModule, meta)
+}
+
+if (process.argv.includes('--keep-code')) process.on('exit', keep)

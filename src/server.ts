@@ -7,6 +7,8 @@ import { takeSignals } from './core/signals.ts'
 const PRODUCTION_DELAY_MS = 5_000
 /** A start that has failed is over so soon, whoever does not take what it has to tell. */
 const FAILED_MS = 2_000
+/** Node's exit code for a start that waits for what never comes. */
+const UNSETTLED = 13
 
 let app: FastifyInstance | undefined
 let port: Port | undefined
@@ -29,7 +31,10 @@ takeSignals({
   },
 })
 
-void start()
+// As a module that awaits the start at its top level would end, which a script of the build cannot.
+const stuck = () => process.exit(UNSETTLED)
+process.once('beforeExit', stuck)
+start().finally(() => process.off('beforeExit', stuck))
 
 async function start(): Promise<void> {
   const [{ createFastify }, { shareLookups }, { watchPort }, { default: service }] = await Promise.all([
