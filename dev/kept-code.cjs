@@ -71,7 +71,12 @@ prototype._compile = function (source, filename, format) {
   if (!source.startsWith(FUNCTION)) return compile.call(this, source, filename, format)
   const file = path.join(FOLDER, path.basename(filename))
   const cachedData = kept(file, source)
-  const script = new vm.Script(source, { filename, ...(cachedData && { cachedData }) })
+  const script = new vm.Script(source, {
+    filename,
+    ...(cachedData && { cachedData }),
+    // For what a new Function() imports. Node calls it experimental, and says so then.
+    importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+  })
   made.set(file, { source, script })
   const require = createRequire(filename)
   const meta = metaOf(filename, require)

@@ -12,10 +12,13 @@ const UNSETTLED = 13
 
 let app: FastifyInstance | undefined
 let port: Port | undefined
+/** The start is over, or cut short. */
+let settled = false
 
 // Before the other imports, which take most of the boot: process 1 of a container loses a signal that nobody handles.
 takeSignals({
   async leave(signal) {
+    settled = true
     if (signal) app?.log.info({ signal }, 'leaving')
     const served = app?.lifecycle?.phase === 'serving'
     app?.lifecycle?.drain()
@@ -31,10 +34,13 @@ takeSignals({
   },
 })
 
-// As a module that awaits the start at its top level would end, which a script of the build cannot.
-const stuck = () => process.exit(UNSETTLED)
-process.once('beforeExit', stuck)
-start().finally(() => process.off('beforeExit', stuck))
+// As Node would itself, if this awaited the start at its top level, which a script of the build cannot.
+process.on('exit', (code) => {
+  if (code === 0 && !settled) process.exitCode = UNSETTLED
+})
+start().finally(() => {
+  settled = true
+})
 
 async function start(): Promise<void> {
   const [{ createFastify }, { shareLookups }, { watchPort }, { default: service }] = await Promise.all([

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { appendFile, readdir, readFile, rm, truncate } from 'node:fs/promises'
+import { appendFile, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
@@ -65,23 +65,100 @@ const COUNTING = `data:text/javascript,${encodeURIComponent(`
 
 t.test('a boot runs the code that the build has kept, and does without code that is damaged', async (t) => {
   await build(directory)
-  const cache = (await readdir(path.join(directory, 'dist/cache'), { recursive: true, withFileTypes: true }))
-    .filter((entry) => entry.isFile())
-    .map(({ parentPath, name }) => path.join(parentPath, name))
+  const dist = path.join(directory, 'dist')
+  const within = async (folder: string) =>
+    (await readdir(path.join(dist, folder), { recursive: true, withFileTypes: true }))
+      .filter((entry) => entry.isFile())
+      .map(({ parentPath, name }) => path.join(parentPath, name))
+  const cache = await within('cache')
   const DATABASE_URL = await sharedDatabase()
   const boot = async () => {
-    const command = [process.execPath, path.join(directory, 'dist/src/server.js')]
+    const command = [process.execPath, path.join(dist, 'src/server.js')]
     const service = new Service(t, { DATABASE_URL, NODE_OPTIONS: `--import=${COUNTING}` }, { command })
     await service.logged('ready')
-    return (text: string) => service.logs.filter(({ msg }) => msg === text).length
+    const count = (text: string) => service.logs.filter(({ msg }) => msg === text).length
+    return { kept: count('kept'), anew: count('compiled anew') }
   }
   const whole = await boot()
-  t.ok(whole('kept') > 1)
-  t.equal(whole('compiled anew'), 0)
+  t.ok(whole.kept > 1)
+  t.equal(whole.anew, 0)
+
+  const chunks = await within('src/chunks')
+  const sources = await Promise.all(chunks.map((file) => readFile(file, 'utf8')))
+  for (const [n, file] of chunks.entries())
+    await writeFile(file, (sources[n] as string).replaceAll('CONFIG_INVALID', 'CONFIG_INVALIT'))
+  t.ok((await boot()).anew > 0, 'a source of the same length that is another one')
+  for (const [n, file] of chunks.entries()) await writeFile(file, sources[n] as string)
+  t.same(await boot(), whole)
+
+  // V8 would take it, and end the process.
+  for (const file of cache) {
+    const code = await readFile(file)
+    for (let at = 100; at < code.length; at += 1_000) code.writeUInt8(code.readUInt8(at) ^ 4, at)
+    await writeFile(file, code)
+  }
+  t.equal((await boot()).kept, 0, 'flipped bits')
   for (const file of cache) await truncate(file, 1_000)
-  t.equal((await boot())('kept'), 0)
+  t.equal((await boot()).kept, 0, 'half written')
   for (const file of cache) await rm(file)
-  t.equal((await boot())('kept'), 0)
+  t.equal((await boot()).kept, 0, 'lost')
+})
+
+const FORMS = `import path from 'node:path'
+export const shared = { calls: 0 }
+export default () => ++shared.calls
+const __dirname = import.meta.dirname
+const importModule = (name: string) => import(name)
+const named = { import: (name: string) => name }
+importModule('node:path').then((imported) => console.log(JSON.stringify({
+  msg: 'forms',
+  text: 'import("./x") of import.meta.url',
+  named: named.import('./a.csv'),
+  imported: imported.join === path.join,
+  meta: path.join(__dirname, path.basename(import.meta.url)) === import.meta.filename,
+  resolved: import.meta.resolve('node:fs'),
+})))
+`
+const MIGRATION = `import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { sql, type Kysely } from 'kysely'
+import { shared } from '../src/forms.ts'
+const __dirname = path.dirname(fileURLToPath(import.meta.url))
+const { default: count } = await import('../src/forms.ts')
+export const up = async (db: Kysely<never>) => {
+  count()
+  await sql\`select 1\`.execute(db)
+  console.log(JSON.stringify({ msg: 'forms of a migration', calls: shared.calls, folder: path.basename(__dirname) }))
+}
+`
+
+t.test('the build says what the source says of import() and import.meta', async (t) => {
+  const forms = { 'src/forms.ts': FORMS, 'migrations/20991231000000_forms.ts': MIGRATION }
+  const copy = await copyProject(t, { ...Object.fromEntries(files), ...forms })
+  const routes = path.join(copy, 'src/core/health/routes.ts')
+  await writeFile(routes, `import '../../forms.ts'\n${await readFile(routes, 'utf8')}`)
+  await build(copy)
+  const command = [process.execPath, path.join(copy, 'dist/src/server.js')]
+  const service = new Service(t, { DATABASE_URL: await database(t, { empty: true }) }, { command })
+  t.match(await service.logged('forms'), {
+    text: 'import("./x") of import.meta.url',
+    named: './a.csv',
+    imported: true,
+    meta: true,
+    resolved: 'node:fs',
+  })
+  t.match(await service.logged('forms of a migration'), { calls: 1, folder: 'migrations' })
+  await service.logged('ready')
+})
+
+t.test('a start that waits for what never comes is a failure, in the build too', async (t) => {
+  const copy = await copyProject(t, Object.fromEntries(files))
+  await build(copy)
+  const main = path.join(copy, 'dist/src/server.main.js')
+  const text = await readFile(main, 'utf8')
+  await writeFile(main, text.replace(/(Promise\.all\(\[)/, '$1new Promise(() => {}),'))
+  const command = [process.execPath, path.join(copy, 'dist/src/server.js')]
+  t.equal(await new Service(t, {}, { command }).exited, 13)
 })
 
 t.test('a module that awaits at its top level is built too, and the build says what that costs', async (t) => {
