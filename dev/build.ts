@@ -87,7 +87,8 @@ export async function build(root = ROOT, dist = path.join(root, 'dist')): Promis
     plugins: [settings, staticFeatures],
     write: false,
   })
-  const texts = new Map(outputFiles.map(({ path: file, text }) => [path.relative(dist, file), text]))
+  const nameOf = (file: string) => path.relative(dist, file).replaceAll(path.sep, '/')
+  const texts = new Map(outputFiles.map(({ path: file, text }) => [nameOf(file), text]))
   for (const [file, text] of (await asScripts(texts)) ?? Array.from(texts, ([file, text]) => [file, MODULE + text])) {
     mkdirSync(path.dirname(path.join(dist, file)), { recursive: true })
     writeFileSync(path.join(dist, file), text)
