@@ -151,7 +151,13 @@ t.test('the build says what the source says of import() and import.meta', async 
   await service.logged('ready')
 })
 
-t.test('a start that waits for what never comes is a failure, in the build too', async (t) => {
+t.test('a start that waits for what never comes is a failure', async (t) => {
+  const NODE_OPTIONS = preload(`
+    import { registerHooks } from 'node:module'
+    const never = { format: 'module', source: 'await new Promise(() => {})', shortCircuit: true }
+    registerHooks({ load: (url, context, next) => url.endsWith('/core/lookup.ts') ? never : next(url, context) })`)
+  t.equal(await new Service(t, { NODE_OPTIONS }, { source: ROOT }).exited, 13)
+
   const copy = await copyProject(t, Object.fromEntries(files))
   await build(copy)
   const main = path.join(copy, 'dist/src/server.main.js')

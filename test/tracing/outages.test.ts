@@ -40,7 +40,8 @@ t.test('a collector that answers with an error, or not in time', async (t) => {
   ] as const) {
     await t.test(JSON.stringify(behaviour), async (t) => {
       receiver.behaviour = behaviour
-      t.equal((await unharmed(t, await traced(t, receiver, IMPATIENT)))['reason'], reason)
+      const source = behaviour === 'hang' ? { source: ROOT } : {}
+      t.equal((await unharmed(t, await traced(t, receiver, IMPATIENT, source)))['reason'], reason)
     })
   }
 })
