@@ -118,9 +118,10 @@ async function asScripts(texts: Map<string, string>): Promise<[file: string, tex
     }
     return files
   } catch (err) {
-    const [{ text, location }] = (err as esbuild.TransformFailure).errors as [esbuild.Message]
-    if (!text.startsWith('Top-level await')) throw err
-    const where = location?.lineText.slice(location.column).slice(0, 80)
+    // esbuild's, or the lexer's, which has none of these.
+    const [error] = (err as Partial<esbuild.TransformFailure>).errors ?? []
+    if (!error?.text.startsWith('Top-level await')) throw err
+    const where = error.location?.lineText.slice(error.location.column).slice(0, 80)
     console.error(`dist/ starts slower than it could: a module of src/ awaits at its top level, at \`${where}\``)
     return undefined
   }

@@ -6,8 +6,8 @@ interface Node<T> {
 
 /**
  * A set of what comes and goes with each request, in the order in which it came. A Set makes a new table every few
- * additions; the old ones are garbage that V8 collects late, and until then all lives on that they hold: three quarters
- * of what a storm of probes left.
+ * additions; the old ones are garbage that V8 collects late, and until then all lives on that they hold: two thirds of
+ * what a storm of probes left.
  */
 export class UnderWay<T> {
   size = 0
